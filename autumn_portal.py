@@ -1,0 +1,818 @@
+# SPDX-FileCopyrightText: 2026 the autumn_portal authors
+# SPDX-License-Identifier: 0BSD
+"""Open an Autumn customer's Stripe billing portal, with the standard library alone.
+
+    from autumn_portal import OpenCustomerPortalParams, open_customer_portal
+
+    params = OpenCustomerPortalParams(
+        customer_id="cus_123",  # from your session, never from the browser
+        return_url="https://app.example.com/billing",
+    )
+    response = open_customer_portal(params)  # the key is in AUTUMN_SECRET_KEY
+    # Redirect the browser to response.url with a 303. Do not log it: whoever
+    # holds it is the customer.
+
+Whatever goes wrong is an AutumnError: AutumnValidationError for a bad value,
+AutumnAPIError for an answer without a portal in it, AutumnConnectionError for no
+whole answer, and AutumnTimeoutError, one of those, for none in time.
+
+build_request() and parse_response() are the same call without the network, for
+use around another HTTP client. From a shell:
+
+    AUTUMN_SECRET_KEY=am_sk_... python3 autumn_portal.py cus_123
+
+The file is made to be copied: Python 3.9 or later, no dependencies, no other file. To
+update a copy, compare __version__ and replace the file. What __all__ lists is stable;
+the wording of messages is not.
+"""
+
+import copy
+import http.client
+import io
+import ipaddress
+import json
+import os
+import re
+import socket
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, Optional, cast
+
+if TYPE_CHECKING:
+    import ssl  # at run time a Python without it can still use all but https
+
+__version__ = "1.0.0"
+
+__all__ = [
+    "API_VERSION",
+    "DEFAULT_SERVER_URL",
+    "AutumnAPIError",
+    "AutumnConnectionError",
+    "AutumnError",
+    "AutumnTimeoutError",
+    "AutumnValidationError",
+    "OpenCustomerPortalParams",
+    "OpenCustomerPortalResponse",
+    "__version__",
+    "build_request",
+    "open_customer_portal",
+    "parse_response",
+]
+
+API_VERSION = "2.2.0"
+"""The x-api-version sent: an old one, as a server refuses those newer than itself."""
+
+DEFAULT_SERVER_URL = "https://api.useautumn.com"
+"""Autumn's own server."""
+
+_PATH = "/v1/billing.open_customer_portal"
+_MAX_TIMEOUT = 86_400  # seconds: a day
+_MAX_BODY = 1_048_576  # bytes: 1 MiB; Autumn's answers have some 150
+_MAX_BRACKETS = 500  # in a body that is JSON
+_TRANSIENT_STATUSES = frozenset({429, 500, 502, 503, 504})
+_FIRST_BACKOFF = 0.25  # seconds; doubles with each retry
+_CLOCK_TICK = 0.016  # seconds: how coarse time.monotonic() is on Windows before 3.13
+
+# The wire's names, which are the fields' own, and those of the TypeScript type.
+_TYPESCRIPT_NAMES = {
+    "customer_id": "customerId",
+    "configuration_id": "configurationId",
+    "return_url": "returnUrl",
+}
+
+_VISIBLE = re.compile(r"[!-~]*")  # visible ASCII
+
+# An allow-list, because browsers and urlsplit() disagree on what the host of many
+# other URLs is. The scheme is spelled out: re.IGNORECASE takes U+017F for an "s".
+_URL = re.compile(
+    r"(?P<scheme>[Hh][Tt][Tt][Pp][Ss]?)://"
+    r"(?P<host>[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:]+\])"
+    r"(?::(?P<port>[0-9]{1,5}))?"
+    r"(?P<path>(?:/[!$-;=@-\[\]-~]*)?)"  # visible ASCII but " # < > ? \
+    r"(?P<tail>(?:[?#][!#-;=?-~]*)?)"  # visible ASCII but " < >
+)
+
+
+class AutumnError(Exception):
+    """Base of every error of this module; its str() is one printable line."""
+
+    def __str__(self) -> str:
+        return _one_line(super().__str__(), 500)
+
+
+class AutumnValidationError(AutumnError, ValueError):
+    """A value was refused before anything was sent.
+
+    Attributes:
+        field: The Python name of the refused parameter. For a name that from_dict()
+            does not know, that name as ascii() shows it.
+    """
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(field, problem)
+        self.field = field
+
+    def __str__(self) -> str:
+        return _one_line(f"{self.field}: {self.args[1]}", 500)
+
+
+class AutumnAPIError(AutumnError):
+    """The server answered with something other than a portal.
+
+    Attributes:
+        status: The HTTP status, 200 too if the answer could not be used.
+        message: What the server said, or why its 200 could not be used; one printable
+            line of at most 400 characters.
+        code: Autumn's error code, such as "customer_not_found", of at most 64
+            characters; None if the answer had none.
+        retry_after: Seconds to wait before another attempt, from the Retry-After
+            header (RFC 9110, section 10.2.3); None without one in whole seconds.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        code: Optional[str] = None,
+        retry_after: Optional[int] = None,
+    ) -> None:
+        self.status = status
+        self.message = _one_line(message, 400)
+        self.code = None if code is None else _one_line(code, 64)
+        self.retry_after = retry_after
+        super().__init__(status, self.message, self.code, retry_after)
+
+    def __str__(self) -> str:
+        code = f" {self.code}" if self.code else ""
+        return _one_line(f"{self.status}{code}: {self.message}", 500)
+
+
+class AutumnConnectionError(AutumnError):
+    """No whole answer came: the connection failed, broke or did not speak HTTP."""
+
+
+class AutumnTimeoutError(AutumnConnectionError, TimeoutError):
+    """The time allowed for the call ran out before a whole answer came."""
+
+
+@dataclass(frozen=True)
+class OpenCustomerPortalParams:
+    """Whose portal to open, and how: OpenCustomerPortalParams of @useautumn/sdk.
+
+    Attributes:
+        customer_id: The ID of the customer to open the billing portal for: 1 to 255
+            visible ASCII characters. Autumn's rule for new IDs is narrower, but has
+            changed; customers with older IDs exist.
+        configuration_id: Stripe billing portal configuration ID, created in the
+            Stripe dashboard: 1 to 255 visible ASCII characters. None for Stripe's
+            default configuration.
+        return_url: http or https URL that the portal's back button leads to. None
+            for the organisation's success URL, by default https://useautumn.com.
+
+    Raises:
+        AutumnValidationError: A value is not of that form.
+    """
+
+    customer_id: str
+    """The ID of the customer to open the billing portal for."""
+
+    configuration_id: Optional[str] = None
+    """Stripe billing portal configuration ID; None for Stripe's default."""
+
+    return_url: Optional[str] = None
+    """URL that the portal's back button leads to; None for the organisation's."""
+
+    def __post_init__(self) -> None:
+        _check_id("customer_id", self.customer_id)
+        if self.configuration_id is not None:
+            _check_id("configuration_id", self.configuration_id)
+        if self.return_url is not None:
+            _check_url("return_url", self.return_url)
+
+    def to_dict(self) -> dict[str, str]:
+        """Return the fields that are set under the TypeScript type's names.
+
+        This is not the body of the request: the wire has names in snake_case.
+        """
+        return {
+            theirs: getattr(self, ours)
+            for ours, theirs in _TYPESCRIPT_NAMES.items()
+            if getattr(self, ours) is not None
+        }
+
+    @classmethod
+    def from_dict(cls, mapping: Mapping[str, Any]) -> "OpenCustomerPortalParams":
+        """Make params from the TypeScript type's names; the inverse of to_dict().
+
+        Args:
+            mapping: customerId, and optionally configurationId and returnUrl. A value
+                of None counts as absent.
+
+        Raises:
+            AutumnValidationError: A name is unknown, customerId is missing, or a value
+                is not valid.
+        """
+        _check_type("params", mapping, Mapping, "a mapping")
+        for name in mapping:
+            if name not in _TYPESCRIPT_NAMES.values():
+                known = ", ".join(_TYPESCRIPT_NAMES.values())
+                raise AutumnValidationError(
+                    _one_line(ascii(name), 100), f"expected one of {known}"
+                )
+        values: dict[str, Any] = {
+            ours: mapping.get(theirs) for ours, theirs in _TYPESCRIPT_NAMES.items()
+        }
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class OpenCustomerPortalResponse:
+    """An open portal.
+
+    Attributes:
+        customer_id: The customer's ID as your application knows it, which need not be
+            the one sent; None for a customer who has only Autumn's internal ID.
+        url: The https URL of the portal session. A short-lived credential, so repr()
+            leaves it out: redirect the customer to it, keep it out of logs.
+
+    Raises:
+        AutumnValidationError: A value is not of that form.
+    """
+
+    customer_id: Optional[str]
+    """The customer's ID as your application knows it; None if there is none."""
+
+    url: str = field(repr=False)
+    """The https URL of the portal session: a credential."""
+
+    def __post_init__(self) -> None:
+        if self.customer_id is not None:
+            _check_id("customer_id", self.customer_id)
+        if _check_url("url", self.url)["scheme"].lower() != "https":
+            raise AutumnValidationError("url", "expected an https URL; got an http one")
+
+    def to_dict(self) -> dict[str, Optional[str]]:
+        """Return both fields under the TypeScript type's names."""
+        return {"customerId": self.customer_id, "url": self.url}
+
+
+def build_request(
+    params: OpenCustomerPortalParams,
+    *,
+    secret_key: Optional[str] = None,
+    server_url: str = DEFAULT_SERVER_URL,
+) -> urllib.request.Request:
+    """Build the request that opens a portal; nothing is sent.
+
+    To send it with another HTTP client, take its method, full_url, header_items() and
+    data, leave redirects off, and give the answer to parse_response().
+
+    Args:
+        params: Whose portal to open, and how.
+        secret_key: Autumn secret key (am_sk_...). None reads the environment variable
+            AUTUMN_SECRET_KEY.
+        server_url: Where Autumn runs, without the /v1. https; http only for localhost,
+            127.0.0.0/8 and [::1], since the key travels in the request.
+
+    Returns:
+        The request, its key in a header that urllib does not send on to a redirect.
+
+    Raises:
+        AutumnValidationError: An argument is not valid, or there is no key.
+    """
+    expected = "an OpenCustomerPortalParams of this module"
+    _check_type("params", params, OpenCustomerPortalParams, expected)
+    _check_server_url(server_url)
+    key = _find_key(secret_key)
+    body = {name: getattr(params, name) for name in _TYPESCRIPT_NAMES}
+    request = urllib.request.Request(
+        server_url.rstrip("/") + _PATH,
+        # Autumn refuses null: an absent optional is left out.
+        data=json.dumps({k: v for k, v in body.items() if v is not None}).encode(),
+        headers={
+            "Accept": "application/json",
+            "Content-Type": "application/json",
+            # Cloudflare answers urllib's own with 403, "error code: 1010".
+            "User-Agent": f"autumn-portal/{__version__}",
+            "X-Api-Version": API_VERSION,
+        },
+        method="POST",
+    )
+    request.add_unredirected_header("Authorization", "Bearer " + key)
+    return request
+
+
+def parse_response(
+    status: int, headers: Mapping[str, str], body: bytes
+) -> OpenCustomerPortalResponse:
+    """Make the response from an answer, or raise the error that it is.
+
+    Args:
+        status: The answer's HTTP status.
+        headers: The answer's headers, their names in any case.
+        body: The answer's body, decompressed if it was compressed.
+
+    Raises:
+        AutumnAPIError: The answer is not a 200 with a portal in it.
+    """
+    retry_after = _parse_retry_after(headers)
+    answer = _parse_json_object(body)
+    if status == 200:
+        if len(body) > _MAX_BODY:
+            problem = "the answer is over 1 MiB"
+        elif answer is None:
+            problem = "the answer is not a JSON object"
+        else:
+            portal: dict[str, Any] = {
+                name: answer.get(name) for name in ("customer_id", "url")
+            }
+            try:
+                return OpenCustomerPortalResponse(**portal)
+            except AutumnValidationError as exc:
+                problem = str(exc)
+        # Of the body no word, for the portal's URL may be in it.
+        raise AutumnAPIError(status, f"the answer cannot be used: {problem}")
+
+    if answer is None:
+        answer = {"message": body.decode("utf-8-sig", errors="replace")}
+    message, code = answer.get("message"), answer.get("code")
+    text = _one_line(message, 400) if isinstance(message, str) else ""
+    text = text or "the answer has no message"
+    if 300 <= status < 400:
+        text = f"redirects are not followed: {text}"
+    code = code if isinstance(code, str) and code else None
+    raise AutumnAPIError(status, text, code, retry_after)
+
+
+def open_customer_portal(
+    params: OpenCustomerPortalParams,
+    *,
+    secret_key: Optional[str] = None,
+    server_url: str = DEFAULT_SERVER_URL,
+    timeout: float = 10.0,
+    max_retries: int = 2,
+    context: "Optional[ssl.SSLContext]" = None,
+) -> OpenCustomerPortalResponse:
+    """Open a customer's billing portal. Safe to call from many threads at once.
+
+    Each call makes a new portal session, so calling again does no harm.
+
+    Args:
+        params: Whose portal to open, and how.
+        secret_key: Autumn secret key (am_sk_...). None reads the environment variable
+            AUTUMN_SECRET_KEY.
+        server_url: Where Autumn runs, without the /v1. https; http only for localhost,
+            127.0.0.0/8 and [::1], since the key travels in the request.
+        timeout: Seconds for the whole call, retries and waits between them included:
+            above 0, at most 86,400.
+        max_retries: How many more attempts may follow a failed connection or a status
+            429, 500, 502, 503 or 504; 0 for none.
+        context: TLS settings, such as a private CA's. None for the system's CAs, read
+            once per process.
+
+    Raises:
+        AutumnValidationError: An argument is not valid, or there is no key.
+        AutumnAPIError: The server answered with something other than a portal.
+        AutumnConnectionError: No whole answer came.
+        AutumnTimeoutError: No whole answer came in time.
+    """
+    request = build_request(params, secret_key=secret_key, server_url=server_url)
+    _check_options(timeout, max_retries, context)
+    deadline = time.monotonic() + timeout
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            # A copy, because urllib's ProxyHandler rewrites the request it is given.
+            answer = _exchange(copy.copy(request), attempt, deadline, context)
+            return parse_response(*answer)
+        except (AutumnAPIError, AutumnConnectionError) as exc:
+            # After a timeout, any wait would pass the deadline.
+            if attempt > max_retries or not _is_transient(exc):
+                raise
+            wait = _backoff(attempt, exc)
+            if time.monotonic() + wait >= deadline:
+                raise
+            _log_retry(attempt, exc, wait)
+        time.sleep(wait)
+
+
+# Public so far; what follows is private.
+
+
+def _refusal(field: str, expected: str, value: object) -> AutumnValidationError:
+    """The error for a value that is not what was expected; it tells only its kind."""
+    if value is None:
+        kind = "None"
+    elif isinstance(value, str) and not value:
+        kind = "an empty str"
+    elif isinstance(value, str):
+        visible = "" if _VISIBLE.fullmatch(value) else ", not all of it visible ASCII"
+        kind = f"a str of length {len(value)}{visible}"
+    else:
+        kind = f"a value of type {type(value).__name__}"
+    return AutumnValidationError(field, f"expected {expected}; got {kind}")
+
+
+def _check_type(field: str, value: object, kind: type, expected: str) -> None:
+    if not isinstance(value, kind):
+        raise _refusal(field, expected, value)
+
+
+def _check_id(field: str, value: object) -> None:
+    if not (
+        isinstance(value, str) and 1 <= len(value) <= 255 and _VISIBLE.fullmatch(value)
+    ):
+        raise _refusal(field, "a str of 1 to 255 visible ASCII characters", value)
+
+
+def _check_url(field: str, value: object) -> re.Match[str]:
+    """Match a URL that every browser and library reads alike, or refuse it."""
+    if isinstance(value, str) and len(value) <= 8192:
+        match = _URL.fullmatch(value)
+        if match and int(match["port"] or 0) <= 65535 and _is_host(match["host"]):
+            return match
+    raise _refusal(
+        field,
+        "an http or https URL such as https://app.example.com/billing: at most 8192"
+        " visible ASCII characters, a host (an IP address in its usual form), no user"
+        " name, a port up to 65535, no quote or angle bracket, no backslash in the path",
+        value,
+    )
+
+
+def _is_host(host: str) -> bool:
+    """Tell whether a host that _URL let in is a name, or an address written plainly."""
+    last_label = host.rstrip(".").rpartition(".")[2]
+    try:
+        if host.startswith("["):
+            ipaddress.IPv6Address(host[1:-1])
+        elif re.fullmatch("[0-9]+|0[Xx][0-9A-Fa-f]*", last_label):
+            # Python 3.9.2 reads 010.0.0.1 as 10.0.0.1, and browsers as 8.0.0.1.
+            return str(ipaddress.IPv4Address(host)) == host
+    except ValueError:
+        return False
+    return True
+
+
+def _check_server_url(server_url: object) -> None:
+    match = _check_url("server_url", server_url)
+    if match["scheme"].lower() != "https" and not _is_loopback(match["host"]):
+        problem = (
+            "expected https (http only for localhost, 127.0.0.0/8 and [::1], since the"
+            " key travels in the request); got http to another host"
+        )
+    elif match["tail"]:
+        problem = "expected no query and no fragment; got one"
+    elif match["path"].rstrip("/").endswith("/v1"):
+        problem = "expected the URL without /v1, which is added; got it with /v1"
+    else:
+        return
+    raise AutumnValidationError("server_url", problem)
+
+
+def _is_loopback(host: str) -> bool:
+    """Tell whether a host that _is_host() let in, with or without port, is this machine."""
+    return bool(
+        re.fullmatch(r"(localhost|127\.[0-9.]+|\[::1\])(:[0-9]+)?", host.lower())
+    )
+
+
+def _find_key(secret_key: object) -> str:
+    """Return the key given, else the environment's; no message tells any of it."""
+    where = ""
+    if secret_key is None:
+        secret_key = os.environ.get("AUTUMN_SECRET_KEY")
+        where = " in AUTUMN_SECRET_KEY"
+    if secret_key is None:
+        problem = "expected a key; got none, and AUTUMN_SECRET_KEY is not set"
+    elif not isinstance(secret_key, str):
+        problem = f"expected a str; got a value of type {type(secret_key).__name__}"
+    elif not secret_key:
+        problem = f"expected a key; got an empty str{where}"
+    elif secret_key.endswith(("\n", "\r")):
+        problem = f"expected visible ASCII; got a trailing newline{where}: strip it"
+    elif not _VISIBLE.fullmatch(secret_key):
+        problem = f"expected visible ASCII; got other characters{where}"
+    elif secret_key.startswith("am_pk"):
+        problem = f"expected a secret key (am_sk...); got a publishable one{where}"
+    else:
+        return secret_key
+    raise AutumnValidationError("secret_key", problem)
+
+
+def _check_options(timeout: object, max_retries: object, context: object) -> None:
+    if (
+        isinstance(timeout, bool)
+        or not isinstance(timeout, (int, float))
+        or not 0 < timeout <= _MAX_TIMEOUT
+    ):
+        expected = f"seconds above 0 and at most {_MAX_TIMEOUT}, int or float"
+        raise _refusal("timeout", expected, timeout)
+    if (
+        isinstance(max_retries, bool)
+        or not isinstance(max_retries, int)
+        or max_retries < 0
+    ):
+        raise _refusal("max_retries", "an int of 0 or more", max_retries)
+    tls = sys.modules.get("ssl")  # without it there is no SSLContext
+    if context is not None and not (tls and isinstance(context, tls.SSLContext)):
+        raise _refusal("context", "an ssl.SSLContext or None", context)
+
+
+# What urllib, http.client, ssl and the platforms below them raise, in two kinds: those
+# that can be shown, and those that may hold bytes of the answer or a proxy's password.
+# Not Exception: what is none of theirs, such as the time limit that Celery has a signal
+# handler raise, goes through.
+_SHOWN_FAILURES = (
+    ArithmeticError,
+    ImportError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    UnicodeError,
+    http.client.LineTooLong,
+)
+_HIDDEN_FAILURES = (
+    AttributeError,
+    TypeError,
+    ValueError,
+    http.client.HTTPException,
+)
+
+
+def _exchange(
+    request: urllib.request.Request, attempt: int, deadline: float, context: Any
+) -> tuple[int, dict[str, str], bytes]:
+    """Make one attempt; every failure of it is an AutumnConnectionError."""
+    server = f"{request.type}://{request.host}"
+    try:
+        return _send(request, deadline, context)
+    except (*_SHOWN_FAILURES, *_HIDDEN_FAILURES) as exc:
+        cause: Exception = exc
+        if isinstance(exc, urllib.error.URLError) and isinstance(exc.reason, Exception):
+            cause = exc.reason
+        error = _connection_error(cause, server, attempt, deadline)
+        if isinstance(cause, _SHOWN_FAILURES):
+            raise error from cause
+    # Out here, so that no __context__ keeps what is not to be shown.
+    raise error
+
+
+def _connection_error(
+    cause: Exception, server: str, attempt: int, deadline: float
+) -> AutumnConnectionError:
+    """Make the error for an attempt that ended without a whole answer."""
+    attempts = "1 attempt" if attempt == 1 else f"{attempt} attempts"
+    where = f"from {_one_line(server, 300)}, {attempts}"
+    # Python 3.9's socket.timeout is no TimeoutError. A platform's own timeout, such as
+    # ETIMEDOUT, may come early: that is a failed connection like any other.
+    timed_out = isinstance(cause, (TimeoutError, socket.timeout))
+    if timed_out and time.monotonic() >= deadline - _CLOCK_TICK:
+        return AutumnTimeoutError(f"no answer in time {where}")
+    name = type(cause).__name__
+    if isinstance(cause, _SHOWN_FAILURES):
+        reason = getattr(cause, "strerror", None) or str(cause) or name
+    else:
+        reason = f"{name}, which is not shown: it may quote the answer"
+    return AutumnConnectionError(f"no answer {where}: {reason}")
+
+
+def _send(
+    request: urllib.request.Request, deadline: float, context: Any
+) -> tuple[int, dict[str, str], bytes]:
+    """Send the request and read the answer: its status, headers and body."""
+    # With these handlers alone, no redirect is followed and no status raises.
+    opener = urllib.request.OpenerDirector()
+    opener.add_handler(_Handler(deadline, context))
+    if not _is_loopback(request.host):
+        opener.add_handler(urllib.request.ProxyHandler())
+    with opener.open(request, timeout=_time_left(deadline)) as response:
+        body = b""
+        while len(body) <= _MAX_BODY and (piece := response.read(65_536)):
+            body += piece
+        if len(body) <= _MAX_BODY and response.length:  # promised, and not sent
+            raise http.client.IncompleteRead(b"", response.length)
+        return response.status, dict(response.headers), body
+
+
+class _Handler(urllib.request.AbstractHTTPHandler):
+    """urllib's handler of http and https, with answers that end at the deadline."""
+
+    def __init__(self, deadline: float, context: Any) -> None:
+        # Others may have raised http.client's debug level, whose output has the key.
+        super().__init__(debuglevel=0)
+        self._deadline = deadline
+        self._context = context
+
+    def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        connect = partial(self._connect, http.client.HTTPConnection)
+        return self.do_open(connect, request)
+
+    def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        if not hasattr(http.client, "HTTPSConnection"):
+            raise RuntimeError("TLS is missing: this Python has no ssl module")
+        connect = partial(self._connect, http.client.HTTPSConnection)
+        context = _default_context() if self._context is None else self._context
+        return self.do_open(connect, request, context=context)
+
+    def _connect(self, kind: Any, host: str, **options: Any) -> Any:
+        connection = kind(host, **options)
+        connection.response_class = partial(_Response, self._deadline)
+        return connection
+
+    http_request = https_request = urllib.request.AbstractHTTPHandler.do_request_
+
+
+class _Response(http.client.HTTPResponse):
+    """An answer of which every byte, from the status line on, comes in time or not."""
+
+    def __init__(self, deadline: float, sock: socket.socket, **options: Any) -> None:
+        super().__init__(sock, **options)
+        stream = _Stream(self.fp.detach(), sock, deadline)
+        self.fp = io.BufferedReader(stream)
+
+
+class _Stream(io.RawIOBase):
+    """What a socket receives, until the deadline or a limit is reached.
+
+    A socket's timeout bounds one wait: a server that sends a byte now and then never
+    meets it. And a chunk of size -1 has http.client read all that the server sends.
+    """
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, deadline: float) -> None:
+        self._raw = raw
+        self._sock = sock
+        self._deadline = deadline
+        self._budget = 2 * _MAX_BODY  # bytes: the head and the chunks' lines count too
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> Optional[int]:
+        self._sock.settimeout(_time_left(self._deadline))
+        count = self._raw.readinto(buffer)
+        self._budget -= count or 0
+        if self._budget < 0:
+            raise http.client.HTTPException("too long")
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+def _time_left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("timed out")
+    return left
+
+
+_context_lock = threading.Lock()
+
+
+def _default_context() -> Any:
+    """Return the process's one TLS context; making it costs more than a call."""
+    with _context_lock:
+        return _make_context()
+
+
+@cache
+def _make_context() -> Any:
+    import ssl
+
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _is_transient(error: AutumnError) -> bool:
+    """Tell whether another attempt may end otherwise than in this error."""
+    if isinstance(error, AutumnAPIError):
+        return error.status in _TRANSIENT_STATUSES
+    # A cause that is not shown is an answer that broke off or was no HTTP. A certificate
+    # that does not verify is an OSError, but a ValueError too.
+    cause = error.__cause__
+    return cause is None or (
+        isinstance(cause, (OSError, http.client.HTTPException))
+        and not isinstance(cause, ValueError)
+    )
+
+
+def _backoff(attempt: int, error: AutumnError) -> float:
+    """Draw the seconds to wait after an attempt, so that callers do not come as one."""
+    import random
+
+    wait = _FIRST_BACKOFF * 2.0 ** (attempt - 1) * random.uniform(0.5, 1)
+    return max(wait, getattr(error, "retry_after", None) or 0)
+
+
+def _log_retry(attempt: int, error: AutumnError, wait: float) -> None:
+    import logging
+
+    # Of the error only what no server can word: its text may quote the answer.
+    status = f"status {error.status}" if isinstance(error, AutumnAPIError) else None
+    logging.getLogger(__name__).info(
+        "Attempt %d to open a portal failed (%s), the next is in %.2f s",
+        attempt,
+        status or "no answer",
+        wait,
+    )
+
+
+def _parse_json_object(body: bytes) -> Optional[dict[str, Any]]:
+    """Return the JSON object that a body is, None for any other body.
+
+    No exception gets out: json's own holds the body, and the body a credential.
+    """
+    # JSON nested deep is a RecursionError, but the end of CPython in WebAssembly (seen in
+    # Pyodide, 4,000 levels). Autumn's answers have one level.
+    brackets = body.count(b"[") + body.count(b"{")
+    if len(body) > _MAX_BODY or brackets > _MAX_BRACKETS:
+        return None
+    try:
+        answer: Any = json.loads(body.decode("utf-8-sig"), parse_int=_parse_int)
+    except (ValueError, RecursionError):
+        return None
+    return cast(dict[str, Any], answer) if isinstance(answer, dict) else None
+
+
+def _parse_int(digits: str) -> int:
+    # CPython's limit since 3.9.14; before, int() takes seconds over a megabyte of them.
+    if len(digits) > 4300:
+        raise ValueError("too many digits")
+    return int(digits)
+
+
+def _parse_retry_after(headers: Mapping[str, str]) -> Optional[int]:
+    for name, value in dict(headers).items():
+        if name.lower() == "retry-after" and re.fullmatch("[0-9]{1,9}", value):
+            return int(value)
+    return None
+
+
+def _one_line(text: str, limit: int) -> str:
+    """Make one printable line of a text, and cut it to a number of characters."""
+    line = " ".join(text.split())
+    line = line if len(line) <= limit else line[: limit - 3] + "..."
+    return "".join(char if char.isprintable() else "?" for char in line)
+
+
+def _main() -> int:
+    """Print a portal URL; return 1 if there is none, 2 for bad usage."""
+    import argparse
+
+    parser = argparse.ArgumentParser(
+        description="Print the URL of a new Stripe billing portal session for an"
+        " Autumn customer. The secret key is read from AUTUMN_SECRET_KEY.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("customer_id", help="the customer's ID, such as cus_123")
+    parser.add_argument(
+        "--configuration-id", metavar="ID", help="Stripe portal configuration"
+    )
+    parser.add_argument(
+        "--return-url", metavar="URL", help="where the portal's back button leads"
+    )
+    parser.add_argument("--server-url", metavar="URL", default=DEFAULT_SERVER_URL)
+    parser.add_argument("--timeout", metavar="SECONDS", default="10")
+    parser.add_argument(
+        "--version", action="version", version=f"autumn_portal {__version__}"
+    )
+    # The key is no argument, for arguments show in process lists; and no message is to
+    # show it, as argparse's would.
+    if any("am_sk" in argument for argument in sys.argv[1:]):
+        parser.error("the key goes into AUTUMN_SECRET_KEY, not into an argument")
+    args, unknown = parser.parse_known_args()
+    if unknown:
+        parser.error(f"unknown arguments: {len(unknown)}")
+    try:
+        params = OpenCustomerPortalParams(
+            args.customer_id, args.configuration_id, args.return_url
+        )
+        response = open_customer_portal(
+            params, server_url=args.server_url, timeout=_parse_seconds(args.timeout)
+        )
+    except AutumnError as exc:
+        print(f"autumn_portal: {exc}", file=sys.stderr)
+        return 2 if isinstance(exc, AutumnValidationError) else 1
+    print(response.url)
+    return 0
+
+
+def _parse_seconds(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise _refusal("timeout", "a number of seconds", text) from None
+
+
+if __name__ == "__main__":
+    sys.exit(_main())
