@@ -1,0 +1,2460 @@
+# SPDX-FileCopyrightText: 2026 the autumn_portal authors
+# SPDX-License-Identifier: 0BSD
+"""The tests of autumn_portal, and a stand-in for Autumn to see it work.
+
+    python3 -m unittest                     runs the tests
+    python3 test_autumn_portal.py demo      opens portals against the stand-in
+
+Both need nothing but Python, and reach nothing beyond 127.0.0.1.
+"""
+
+import ast
+import asyncio
+import contextlib
+import copy
+import dataclasses
+import errno
+import functools
+import gc
+import http.client
+import http.server
+import importlib.util
+import io
+import json
+import logging
+import os
+import pathlib
+import pickle
+import re
+import runpy
+import socket
+import socketserver
+import ssl
+import struct
+import subprocess
+import sys
+import tempfile
+import textwrap
+import threading
+import time
+import traceback
+import tracemalloc
+import types
+import unittest
+import urllib.request
+import warnings
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from unittest import mock
+from wsgiref.util import setup_testing_defaults
+
+import autumn_portal
+from autumn_portal import (
+    AutumnAPIError,
+    AutumnConnectionError,
+    AutumnError,
+    AutumnTimeoutError,
+    AutumnValidationError,
+    OpenCustomerPortalParams,
+    OpenCustomerPortalResponse,
+    build_request,
+    open_customer_portal,
+    parse_response,
+)
+
+MODULE = pathlib.Path(autumn_portal.__file__).resolve()
+HERE = pathlib.Path(__file__).resolve().parent
+
+# The sentinels: neither may be found in anything an error shows.
+KEY = "am_sk_test_SENTINEL_KEY"
+PORTAL_URL = "https://billing.stripe.com/p/session/SENTINEL_URL"
+
+PARAMS = OpenCustomerPortalParams(
+    customer_id="cus_123", return_url="https://useautumn.com"
+)
+
+# For tests alone, and of no other use: a CA, and the certificate and key of 127.0.0.1,
+# valid from 2020 to 2120. The standard library can use such things, but not make them.
+TEST_CA = """\
+-----BEGIN CERTIFICATE-----
+MIIBczCCARmgAwIBAgIBATAKBggqhkjOPQQDAjAgMR4wHAYDVQQDDBVhdXR1bW5f
+cG9ydGFsIHRlc3QgQ0EwIBcNMjAwMTAxMDAwMDAwWhgPMjEyMDAxMDEwMDAwMDBa
+MCAxHjAcBgNVBAMMFWF1dHVtbl9wb3J0YWwgdGVzdCBDQTBZMBMGByqGSM49AgEG
+CCqGSM49AwEHA0IABCk0Z15ctpkDYwzlU9GogBG/GxNvQgkgaNnvp6ZfEDkPwCa7
+XJTuoVU5zsC4VY1HKB2kcfoXjfVCz7/chd/RhOWjQjBAMA8GA1UdEwEB/wQFMAMB
+Af8wDgYDVR0PAQH/BAQDAgEGMB0GA1UdDgQWBBSeCzHfg3J2Cz6LKShEUS1Qvgmd
+8zAKBggqhkjOPQQDAgNIADBFAiEAlsboOxwOqZTQM/fMlXQWRT77hjf8H/O3vK4m
+IxqvoXACIF80IlJZ2c6fGfWSXmVH/sBStzCd/VKX51ZqBwrY3WJ2
+-----END CERTIFICATE-----
+"""
+TEST_CERTIFICATE_AND_KEY = """\
+-----BEGIN CERTIFICATE-----
+MIIBrTCCAVOgAwIBAgIBAjAKBggqhkjOPQQDAjAgMR4wHAYDVQQDDBVhdXR1bW5f
+cG9ydGFsIHRlc3QgQ0EwIBcNMjAwMTAxMDAwMDAwWhgPMjEyMDAxMDEwMDAwMDBa
+MBQxEjAQBgNVBAMMCTEyNy4wLjAuMTBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IA
+BOp1OTJ4E/Rb5R7lsubjXWdi7KkBzkYHJOmZDta7qvGJl7EO+QjTpCfWZ092hNLE
+7wZVHzaNt/lcKUlJKCPiawCjgYcwgYQwDwYDVR0RBAgwBocEfwAAATAMBgNVHRMB
+Af8EAjAAMA4GA1UdDwEB/wQEAwIHgDATBgNVHSUEDDAKBggrBgEFBQcDATAfBgNV
+HSMEGDAWgBSeCzHfg3J2Cz6LKShEUS1Qvgmd8zAdBgNVHQ4EFgQU7dI5XEnLKVVG
+TYUkbcQEGcG2WH8wCgYIKoZIzj0EAwIDSAAwRQIgDEE/HZw/m568F1en84NuhdaU
+zx8YCYvvGX2HgILgG6UCIQDqegD2X7mMBj8xXnPGDD9O8ck2Sk/UplF2s2EOWOu3
+qg==
+-----END CERTIFICATE-----
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgfYTDgAQmSTHEBHhV
+EEO2z6ZqCGvg6ih0lpwTyzZRqSGhRANCAATqdTkyeBP0W+Ue5bLm411nYuypAc5G
+ByTpmQ7Wu6rxiZexDvkI06Qn1mdPdoTSxO8GVR82jbf5XClJSSgj4msA
+-----END PRIVATE KEY-----
+"""
+
+
+# --- A stand-in for Autumn ---
+
+
+class StandIn(socketserver.ThreadingTCPServer):
+    """An HTTP server: not http.server's own, which asks the name service for its name.
+
+    It answers as Autumn's real server was seen to, for a handful of customers.
+
+    Attributes:
+        exchanges: Of each request: its first line, its headers, its body, and the
+            status and body of the answer.
+    """
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, context=None):
+        super().__init__(("127.0.0.1", 0), _StandInHandler)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        if context:
+            self.url = self.url.replace("http", "https")
+            self.socket = context.wrap_socket(self.socket, server_side=True)
+        self.exchanges = []
+
+    def __enter__(self):
+        # poll_interval: how soon shutdown() is seen.
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.shutdown()
+        self.server_close()
+
+
+_CUSTOMERS = {  # by the ID sent: the ID that comes back
+    "cus_123": "cus_123",
+    "jane.doe@example.com": "jane.doe@example.com",
+    "auth0|5f7c8ec7": "auth0|5f7c8ec7",
+    "2Zx_internal_of_cus_123": "cus_123",
+    "2Zx_internal_only": None,
+}
+
+
+class _StandInHandler(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        status, answer = self.answer(body)
+        limited = isinstance(answer, str)
+        sent = (answer if limited else json.dumps(answer)).encode()
+        self.server.exchanges.append(
+            (self.requestline, dict(self.headers), body, status, sent)
+        )
+        self.send_response(status)
+        self.send_header(
+            "Content-Type", "text/plain" if limited else "application/json"
+        )
+        self.send_header("Content-Length", str(len(sent)))
+        if limited:
+            self.send_header("Retry-After", "1")
+        self.end_headers()
+        self.wfile.write(sent)
+
+    do_GET = do_POST
+
+    def answer(self, body):
+        if (self.command, self.path) != ("POST", "/v1/billing.open_customer_portal"):
+            return self.error(401, "no_auth_header", "Unauthorized - no session found")
+        return self.refuse_key() or self.refuse_version() or self.open_portal(body)
+
+    def refuse_key(self):
+        scheme, _, key = self.headers.get("Authorization", "").partition(" ")
+        if scheme != "Bearer" or not key:
+            message = "Secret key not found in Authorization header"
+            return self.error(401, "no_secret_key", message)
+        if key.startswith("am_pk"):
+            message = "Endpoint not accessible via publishable key."
+            return self.error(401, "endpoint_not_public", message)
+        if not key.startswith("am_sk"):
+            message = "Invalid authorization token prefix"
+            return self.error(401, "invalid_request", message)
+        if key == "am_sk_test_unknown":
+            message = f"Invalid secret key: {key[:15]}***"
+            return self.error(401, "invalid_secret_key", message)
+        if key == "am_sk_test_unscoped":
+            message = "Insufficient scopes. Missing: billing:read"
+            return self.error(403, "insufficient_scopes", message)
+        return None
+
+    def refuse_version(self):
+        version = self.headers.get("x-api-version")
+        if version in ("2.1.0", "2.2.0", "2.3.0"):
+            return None
+        message = f'"{version}" is not a valid API version'
+        return self.error(400, "invalid_api_version", message)
+
+    def open_portal(self, body):
+        fields = json.loads(body)
+        for name in ("customer_id", "configuration_id", "return_url"):
+            value = fields.get(name, "" if name != "customer_id" else None)
+            if not isinstance(value, str):
+                kind = "null" if name in fields else "undefined"
+                message = f"{name}: must be a string (received {kind})"
+                return self.error(400, "invalid_inputs", message)
+        if fields.get("return_url") and "://" not in fields["return_url"]:
+            message = (
+                "Invalid URL: An explicit scheme (such as https) must be provided."
+            )
+            return self.error(400, "invalid_request", message)
+        if fields.get("configuration_id", "bpc_1") != "bpc_1":
+            message = (
+                f"(Stripe Error) No such configuration: '{fields['configuration_id']}'"
+            )
+            return self.error(400, "stripe_error", message)
+        customer = fields["customer_id"]
+        if customer == "cus_busy":
+            return 429, "Too many requests, please try again later."
+        if customer not in _CUSTOMERS:
+            message = f"Customer {customer} not found"
+            return self.error(404, "customer_not_found", message)
+        return 200, {"customer_id": _CUSTOMERS[customer], "url": PORTAL_URL}
+
+    def error(self, status, code, message):
+        return status, {"message": message, "code": code, "env": "sandbox"}
+
+    def log_message(self, *_):
+        pass
+
+
+def demo():
+    """Run the command line against the stand-in, and show what happens; 0 if it should."""
+    runs = [
+        ("A customer's portal", KEY, "cus_123", 0),
+        ("A customer whom Autumn does not know", KEY, "cus_nobody", 1),
+        ("A publishable key by mistake", "am_pk_test_public", "cus_123", 2),
+    ]
+    as_expected = True
+    with StandIn() as autumn:
+        for title, key, customer, expected in runs:
+            command = [MODULE.name, customer, "--return-url", "https://useautumn.com"]
+            command += ["--server-url", autumn.url]
+            autumn.exchanges.clear()
+            print(f"=== {title}\n")
+            print(f"$ AUTUMN_SECRET_KEY={key[:6]}*** python3 {' '.join(command)}")
+            done = run_python(str(MODULE), *command[1:], AUTUMN_SECRET_KEY=key)
+            for line, headers, body, status, answer in autumn.exchanges:
+                print(f"    > {line}")
+                for name, value in headers.items():
+                    print(f"    > {name}: {value.replace(key, key[:6] + '***')}")
+                print(f"    > {body.decode()}")
+                print(f"    < {status} {answer.decode()}")
+            if not autumn.exchanges:
+                print("    (nothing was sent)")
+            print(f"{done.stdout}{done.stderr}exit status {done.returncode}\n")
+            as_expected &= done.returncode == expected
+            as_expected &= bool(autumn.exchanges) == (expected != 2)
+            as_expected &= (done.stdout == f"{PORTAL_URL}\n") == (expected == 0)
+    print("All as it should be." if as_expected else "NOT as it should be.")
+    return 0 if as_expected else 1
+
+
+def run_python(*arguments, cwd=None, **environment):
+    """Run this Python with arguments; output in, say, an ASCII locale may be escaped."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        encoding="utf-8",
+        errors="backslashreplace",
+        timeout=60,
+        check=False,
+    )
+
+
+# --- What the tests share ---
+
+RESET = object()  # in a script: cut the connection off with a TCP reset
+BODY = json.dumps({"customer_id": "cus_123", "url": PORTAL_URL}).encode()
+
+
+def answer(status=200, body=BODY, *headers):
+    """An HTTP answer, whole."""
+    lines = [f"HTTP/1.1 {status} X", f"Content-Length: {len(body)}", *headers, "", ""]
+    return "\r\n".join(lines).encode("latin-1") + body
+
+
+class Peer:
+    """A server that plays a script to each connection, the last one to all the rest.
+
+    Each step of a script is bytes to send, a number of seconds to pause, RESET, or an
+    iterator of bytes to send for as long as the client takes them.
+
+    Attributes:
+        requests: What each connection sent before its script began.
+        protocols: What connections over TLS agreed on by ALPN.
+        sent: How many bytes were sent from iterators.
+    """
+
+    def __init__(self, test, *scripts, context=None):
+        self.scripts = scripts or ([],)
+        self.context = context
+        self.requests = []
+        self.protocols = set()
+        self.sent = 0
+        self.closing = threading.Event()
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.port = self.listener.getsockname()[1]
+        self.url = f"http{'s' if context else ''}://127.0.0.1:{self.port}"
+        self.threads = []
+        self.start(self.accept)
+        test.addCleanup(self.close)
+
+    def start(self, target, *arguments):
+        self.threads.append(threading.Thread(target=target, args=arguments))
+        self.threads[-1].start()
+
+    def close(self):
+        if self.closing.is_set():
+            return
+        self.closing.set()
+        socket.create_connection(("127.0.0.1", self.port)).close()  # wakes accept()
+        for thread in self.threads:
+            thread.join()
+        self.listener.close()
+
+    def accept(self):
+        for number in range(1_000_000):
+            connection, _ = self.listener.accept()
+            if self.closing.is_set():
+                connection.close()
+                return
+            script = self.scripts[min(number, len(self.scripts) - 1)]
+            self.start(self.play, connection, script)
+
+    def play(self, connection, script):
+        connection.settimeout(5)
+        # A peer may be cut off at any step: that is the client's right.
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            stack.callback(connection.close)
+            if self.context:
+                connection = self.context.wrap_socket(connection, server_side=True)
+                stack.callback(connection.close)
+                self.protocols.add(connection.selected_alpn_protocol())
+            self.requests.append(self.receive(connection))
+            for step in script:
+                if step is RESET:
+                    linger = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                    return
+                if isinstance(step, bytes):
+                    connection.sendall(step)
+                elif isinstance(step, (int, float)):
+                    self.closing.wait(step)
+                else:
+                    for piece in step:
+                        connection.sendall(piece)
+                        self.sent += len(piece)
+
+    def receive(self, connection):
+        request = connection.recv(65536)
+        while request.startswith((b"POST", b"CONNECT")):
+            head, end_of_head, body = request.partition(b"\r\n\r\n")
+            length = re.search(rb"(?i)content-length: (\d+)", head)
+            if end_of_head and len(body) >= int(length[1] if length else 0):
+                break
+            request += connection.recv(65536)
+        return request
+
+
+def drip(text, pause):
+    """Script steps that send a text a byte at a time."""
+    return [step for byte in text for step in (bytes([byte]), pause)]
+
+
+def server_context():
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "server.pem")
+        path.write_text(TEST_CERTIFICATE_AND_KEY)
+        context.load_cert_chain(path)
+    return context
+
+
+def client_context():
+    return ssl.create_default_context(cadata=TEST_CA)
+
+
+def load_copy(name, path=MODULE):
+    """Load the module once more, without registering it, as some plug-in loaders do."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Clock:
+    """Time for autumn_portal: it passes in sleep() alone."""
+
+    def __init__(self):
+        self.now = 1000.0
+        self.sleeps = []
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.sleeps.append(seconds)
+        self.now += seconds
+
+
+class TestCase(unittest.TestCase):
+    def setUp(self):
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.lower().endswith("_proxy")
+        }
+        environment["AUTUMN_SECRET_KEY"] = KEY
+        self.start(mock.patch.dict(os.environ, environment, clear=True))
+
+    def start(self, patch):
+        """Start a patch for the rest of the test."""
+        self.addCleanup(patch.stop)
+        return patch.start()
+
+    def ignore_unclosed_sockets(self):
+        """Python up to 3.11.2 leaves that of a refused tunnel to the garbage collector."""
+        context = warnings.catch_warnings()
+        context.__enter__()
+        self.addCleanup(context.__exit__, None, None, None)
+        self.addCleanup(gc.collect)
+        warnings.simplefilter("ignore", ResourceWarning)
+
+    def stand_in(self):
+        autumn = StandIn()
+        autumn.__enter__()
+        self.addCleanup(autumn.__exit__)
+        return autumn
+
+    def clock(self):
+        """Stop time, and have each wait drawn as the longest that it may be."""
+        self.start(mock.patch("random.uniform", return_value=1))
+        return self.start(mock.patch.object(autumn_portal, "time", Clock()))
+
+    def error(self, kind, call, *args, **kwargs):
+        """Make a call that must fail, and return its error, looked at from all sides."""
+        try:
+            result = call(*args, **kwargs)
+        except AutumnError as exc:
+            error = exc
+        else:
+            self.fail(f"no error, but {result!r}")
+        self.assertIs(type(error), kind, error)
+        self.assert_one_line(str(error), 500)
+        self.assert_shows_no_secret(error)
+        for twin in (copy.copy(error), pickle.loads(pickle.dumps(error))):
+            self.assertIs(type(twin), kind)
+            self.assertEqual(twin.args, error.args)
+            self.assertEqual(vars(twin), vars(error))
+            self.assertEqual(str(twin), str(error))
+        return error
+
+    def call_error(self, kind, server_url, **options):
+        """Make a call that must fail, to a server."""
+        return self.error(
+            kind, open_customer_portal, PARAMS, server_url=server_url, **options
+        )
+
+    def assert_one_line(self, text, limit):
+        self.assertLessEqual(len(text), limit)
+        self.assertTrue(text.isprintable(), ascii(text))
+
+    def assert_shows_no_secret(self, error):
+        shown = [str(pickle.dumps(error))]
+        shown += traceback.format_exception(type(error), error, error.__traceback__)
+        pending, seen = [error], set()
+        while pending:  # the suppressed contexts too, which no traceback shows
+            exc = pending.pop()
+            if exc is None or id(exc) in seen:
+                continue
+            seen.add(id(exc))
+            shown += [str(exc), repr(exc), repr(exc.args), repr(vars(exc))]
+            pending += [exc.__cause__, exc.__context__]
+        for text in shown:
+            self.assertNotIn("SENTINEL", text)
+
+
+# --- The values ---
+
+
+class IDTests(TestCase):
+    def test_every_visible_ascii_id_of_up_to_255_passes(self):
+        """Autumn's rule for new IDs has changed twice: older customers must get in."""
+        visible = "".join(map(chr, range(0x21, 0x7F)))
+        for value in (
+            "a",
+            "jane.doe@example.com",
+            "auth0|5f7c8ec7",
+            visible,
+            "x" * 255,
+        ):
+            with self.subTest(value=value):
+                params = OpenCustomerPortalParams(value, configuration_id=value)
+                self.assertEqual(params.customer_id, value)
+                self.assertEqual(params.configuration_id, value)
+                self.assertEqual(
+                    OpenCustomerPortalResponse(value, PORTAL_URL).customer_id, value
+                )
+
+    def test_any_other_value_is_refused_by_kind(self):
+        """The message names the field and the kind of value, and never the value."""
+        expected = "expected a str of 1 to 255 visible ASCII characters; got "
+        table = [
+            ("", "an empty str"),
+            ("SENTINEL " * 30, "a str of length 270, not all of it visible ASCII"),
+            ("x" * 256, "a str of length 256"),
+            (b"SENTINEL", "a value of type bytes"),
+            (5, "a value of type int"),
+            (True, "a value of type bool"),
+            (["SENTINEL"], "a value of type list"),
+        ]
+        for character in (
+            "\x00",
+            " ",
+            "\n",
+            "\x7f",
+            "\x80",
+            "\u017f",
+            "\u2028",
+            "\ud800",
+        ):
+            kind = "a str of length 9, not all of it visible ASCII"
+            table += [(f"SENTINEL{character}", kind), (f"{character}SENTINEL", kind)]
+        for value, kind in table:
+            for field, call in (
+                ("customer_id", lambda v: OpenCustomerPortalParams(v)),
+                ("configuration_id", lambda v: OpenCustomerPortalParams("a", v)),
+                ("customer_id", lambda v: OpenCustomerPortalResponse(v, PORTAL_URL)),
+            ):
+                with self.subTest(value=value, field=field):
+                    error = self.error(AutumnValidationError, call, value)
+                    self.assertEqual(error.field, field)
+                    self.assertEqual(str(error), f"{field}: {expected}{kind}")
+
+    def test_a_customer_id_is_required(self):
+        error = self.error(AutumnValidationError, OpenCustomerPortalParams, None)
+        self.assertEqual(
+            str(error),
+            "customer_id: expected a str of 1 to 255 visible ASCII characters; got None",
+        )
+
+
+class URLTests(TestCase):
+    GOOD = (
+        "https://useautumn.com",
+        "http://localhost:3000/billing",
+        "http://[::1]:5173/#/billing?x=1",
+        "https://a_b.example/?x={y}|z\\",
+        "HTTPS://Example.COM",
+        "hTtP://x?y",
+        "https://x#",
+        "https://x.:0/",
+        "https://x:65535/!$%&'()*+,-./:;=@[]^_`{|}~",
+        "https://x?!#$%&'()*+,-./:;=?@[\\]^_`{|}~",
+        "https://x#\\?#",
+        "https://127.0.0.1/",
+        "https://255.255.255.255",
+        "https://[2001:DB8::a]",
+        "https://1e5.example",
+        "https://0x.example",
+        "https://1.2.3.4.example",
+        "https://0xg/",
+        "https://1.a1/",
+        "https://-a-.example..",
+        "https://.../",
+        "https://" + "a" * 8184,
+    )
+    BAD = (
+        "",
+        "undefined/dashboard",
+        "javascript:alert(1)",
+        "ftp://x/",
+        "https:/x",
+        "https:x",
+        "//x/",
+        "https://",
+        "https:///x",
+        "https://?x",
+        "https://:80/",
+        "http\u017f://x/",
+        "https://good.example\\@evil.example/",
+        "https://good.example@evil.example/",
+        "https://user:password@good.example/",
+        "https://b\u00fccher.example/",
+        "https://a%2eb/",
+        "https://x\\y",
+        "https://x/\\y",
+        "https://x/ y",
+        "https://x/\u00e9",
+        "https://x/<y",
+        "https://x/>y",
+        'https://x/"y',
+        "https://x/?<",
+        "https://x/?>",
+        'https://x/#"',
+        "https://x:/",
+        "https://x:65536/",
+        "https://x:000080/",
+        "https://x:-1/",
+        "https://x:8a/",
+        "https://x:\u0663/",
+        "https://[::1",
+        "https://::1/",
+        "https://[]/",
+        "https://[:]/",
+        "https://[::g]/",
+        "https://[1:2:3]/",
+        "https://[::127.0.0.1]/",
+        "https://[fe80::1%25eth0]/",
+        "https://[::1]x/",
+        "https://010.0.0.1/",
+        "https://1.2.3.04/",
+        "https://0x7f.1/",
+        "https://0x/",
+        "https://0X7F000001/",
+        "https://127.1/",
+        "https://2130706433/",
+        "https://256.0.0.1/",
+        "https://1.2.3.4.5/",
+        "https://1.2.3.4./",
+        "https://1.2.3.4../",
+        "https://a.1/",
+        "https://a.0x1f../",
+        "https://" + "a" * 8185,
+    )
+
+    def test_urls_of_the_grammar_pass_unchanged(self):
+        for url in self.GOOD:
+            with self.subTest(url=url):
+                params = OpenCustomerPortalParams("a", return_url=url)
+                self.assertEqual(params.return_url, url)
+
+    def test_all_others_are_refused_without_being_shown(self):
+        for url in self.BAD:
+            with self.subTest(url=url):
+                error = self.error(
+                    AutumnValidationError, OpenCustomerPortalParams, "a", return_url=url
+                )
+                self.assertEqual(error.field, "return_url")
+                kind = f"a str of length {len(url)}" if url else "an empty str"
+                if not (url.isascii() and " " not in url):
+                    kind += ", not all of it visible ASCII"
+                self.assertEqual(
+                    str(error),
+                    "return_url: expected an http or https URL such as"
+                    " https://app.example.com/billing: at most 8192 visible ASCII"
+                    " characters, a host (an IP address in its usual form), no user"
+                    " name, a port up to 65535, no quote or angle bracket, no backslash"
+                    f" in the path; got {kind}",
+                )
+
+    def test_nothing_invisible_passes_at_either_end(self):
+        for code in (*range(0x21), 0x7F, 0x85, 0xA0, 0x2028, 0xFEFF):
+            for url in (chr(code) + "https://x/", "https://x/" + chr(code)):
+                with self.subTest(url=url):
+                    self.error(
+                        AutumnValidationError, OpenCustomerPortalParams, "a", None, url
+                    )
+
+    def test_a_path_and_a_query_take_the_characters_that_the_grammar_says(self):
+        for code in range(0x100):
+            character = chr(code)
+            visible = 0x21 <= code <= 0x7E
+            for url, allowed in (
+                (f"https://x/{character}", visible and character not in '"<>\\'),
+                (f"https://x/?{character}", visible and character not in '"<>'),
+                (f"https://x/#{character}", visible and character not in '"<>'),
+            ):
+                with self.subTest(url=url):
+                    if allowed:
+                        OpenCustomerPortalParams("a", return_url=url)
+                    else:
+                        self.error(
+                            AutumnValidationError,
+                            OpenCustomerPortalParams,
+                            "a",
+                            None,
+                            url,
+                        )
+
+    def test_a_url_of_another_type_is_refused(self):
+        for value in (b"https://x/", 5, ["https://x/"]):
+            error = self.error(
+                AutumnValidationError, OpenCustomerPortalParams, "a", None, value
+            )
+            self.assertRegex(str(error), f"got a value of type {type(value).__name__}$")
+
+    def test_the_portal_url_is_https(self):
+        self.assertEqual(OpenCustomerPortalResponse(None, "HTTPS://x").url, "HTTPS://x")
+        for url in (None, "", "javascript:alert(1)", "https://a@b/", "data:,SENTINEL"):
+            error = self.error(
+                AutumnValidationError, OpenCustomerPortalResponse, None, url
+            )
+            self.assertEqual(error.field, "url")
+        error = self.error(
+            AutumnValidationError, OpenCustomerPortalResponse, None, "http://SENTINEL"
+        )
+        self.assertEqual(str(error), "url: expected an https URL; got an http one")
+
+
+class ParamsTests(TestCase):
+    FULL = types.MappingProxyType(
+        {"customerId": "c", "configurationId": "bpc_1", "returnUrl": "https://x"}
+    )
+
+    def test_the_example_of_the_typescript_type(self):
+        params = OpenCustomerPortalParams(
+            customer_id="cus_123", return_url="https://useautumn.com"
+        )
+        self.assertEqual(
+            params.to_dict(),
+            {"customerId": "cus_123", "returnUrl": "https://useautumn.com"},
+        )
+
+    def test_the_order_is_customer_configuration_return_url(self):
+        params = OpenCustomerPortalParams("c", "bpc_1", "https://x")
+        self.assertEqual(list(params.to_dict().items()), list(self.FULL.items()))
+
+    def test_from_dict_inverts_to_dict(self):
+        for mapping in (self.FULL, dict(self.FULL), {"customerId": "c"}):
+            params = OpenCustomerPortalParams.from_dict(mapping)
+            self.assertEqual(params.to_dict(), mapping)
+
+    def test_from_dict_takes_none_for_absent(self):
+        mapping = {"customerId": "c", "configurationId": None, "returnUrl": None}
+        params = OpenCustomerPortalParams.from_dict(mapping)
+        self.assertEqual(params, OpenCustomerPortalParams("c"))
+        self.assertEqual(params.to_dict(), {"customerId": "c"})
+
+    def test_from_dict_refuses_what_it_does_not_know(self):
+        """A field's error has its Python name, an unknown name's its ascii()."""
+        known = "expected one of customerId, configurationId, returnUrl"
+        table = [
+            ({}, "customer_id", None),
+            ({"customerId": None}, "customer_id", None),
+            ({"customerId": "c", "returnUrl": "x"}, "return_url", None),
+            ({"customerId": "c", "configurationId": ""}, "configuration_id", None),
+            ({"customer_id": "c"}, "'customer_id'", known),
+            (
+                {"customerId": "c", "return\n\u2028Url": "x"},
+                "'return\\n\\u2028Url'",
+                known,
+            ),
+            ({"customerId": "c", 5: "x"}, "5", known),
+            (
+                [("customerId", "c")],
+                "params",
+                "expected a mapping; got a value of type list",
+            ),
+            (None, "params", "expected a mapping; got None"),
+            ("customerId", "params", "expected a mapping; got a str of length 10"),
+        ]
+        for mapping, field, problem in table:
+            with self.subTest(mapping=mapping):
+                error = self.error(
+                    AutumnValidationError, OpenCustomerPortalParams.from_dict, mapping
+                )
+                self.assertEqual(error.field, field)
+                self.assertTrue(str(error).startswith(f"{field}: "), error)
+                if problem:
+                    self.assertEqual(str(error), f"{field}: {problem}")
+        error = self.error(
+            AutumnValidationError,
+            OpenCustomerPortalParams.from_dict,
+            {"customerId": "c", "x" * 9999: 1},
+        )
+        self.assertTrue(str(error).startswith(f"{error.field}: "), error)
+
+    def test_from_dict_of_a_subclass_makes_the_subclass(self):
+        class Params(OpenCustomerPortalParams):
+            pass
+
+        self.assertIs(type(Params.from_dict({"customerId": "c"})), Params)
+
+    def test_values_are_frozen_compared_and_hashed(self):
+        params = OpenCustomerPortalParams("c")
+        response = OpenCustomerPortalResponse("c", PORTAL_URL)
+        for value in (params, response):
+            with self.assertRaises(dataclasses.FrozenInstanceError):
+                value.customer_id = "d"
+            self.assertEqual(value, copy.deepcopy(value))
+            self.assertEqual(hash(value), hash(pickle.loads(pickle.dumps(value))))
+
+    def test_replace_validates_too(self):
+        params = OpenCustomerPortalParams("c")
+        self.assertEqual(dataclasses.replace(params, customer_id="d").customer_id, "d")
+        error = self.error(
+            AutumnValidationError, dataclasses.replace, params, return_url="x"
+        )
+        self.assertEqual(error.field, "return_url")
+
+    def test_every_field_is_documented_in_the_class_and_at_the_field(self):
+        tree = ast.parse(MODULE.read_text(encoding="ascii"))
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef) and node.decorator_list:
+                for field, after in zip(node.body, node.body[1:]):
+                    if isinstance(field, ast.AnnAssign):
+                        self.assertIn(f"{field.target.id}: ", ast.get_docstring(node))
+                        self.assertIsInstance(after.value.value, str)
+
+
+class ResponseTests(TestCase):
+    def test_to_dict_has_both_names(self):
+        for customer_id in ("cus_123", None):
+            response = OpenCustomerPortalResponse(customer_id, PORTAL_URL)
+            self.assertEqual(
+                list(response.to_dict().items()),
+                [("customerId", customer_id), ("url", PORTAL_URL)],
+            )
+
+    def test_repr_leaves_the_url_out(self):
+        response = OpenCustomerPortalResponse("cus_123", PORTAL_URL)
+        for text in (repr(response), str(response), f"{response}"):
+            self.assertEqual(text, "OpenCustomerPortalResponse(customer_id='cus_123')")
+
+
+# --- The errors ---
+
+
+class ErrorTests(TestCase):
+    def test_the_family(self):
+        for kind, bases in (
+            (AutumnValidationError, (AutumnError, ValueError)),
+            (AutumnAPIError, (AutumnError,)),
+            (AutumnConnectionError, (AutumnError,)),
+            (AutumnTimeoutError, (AutumnConnectionError, TimeoutError)),
+        ):
+            self.assertEqual(kind.__bases__, bases)
+
+    def test_errors_survive_pickle_and_copy(self):
+        for error in (
+            AutumnValidationError("return_url", "expected a URL"),
+            AutumnAPIError(404, "Customer x not found", "customer_not_found"),
+            AutumnAPIError(429, "m" * 999, code="c" * 99, retry_after=7),
+            AutumnConnectionError("no answer"),
+            AutumnTimeoutError("no answer in time"),
+        ):
+            with self.subTest(error=error):
+                self.error(type(error), self.throw, error)
+
+    def throw(self, error):
+        raise error
+
+    def test_an_api_error_has_the_attributes_it_is_given(self):
+        error = AutumnAPIError(404, "Customer x not found", "customer_not_found", 5)
+        self.assertEqual(error.status, 404)
+        self.assertEqual(error.message, "Customer x not found")
+        self.assertEqual(error.code, "customer_not_found")
+        self.assertEqual(error.retry_after, 5)
+        self.assertEqual(str(error), "404 customer_not_found: Customer x not found")
+        error = AutumnAPIError(502, "Bad gateway")
+        self.assertIsNone(error.code)
+        self.assertIsNone(error.retry_after)
+        self.assertEqual(str(error), "502: Bad gateway")
+
+    def test_text_becomes_one_printable_line_of_bounded_length(self):
+        dirty = "a\r\n\tb\x1b[31m\u2028c\u202ed\ud800\x00"
+        clean = "a b?[31m c?d??"
+        error = AutumnAPIError(500, dirty, dirty)
+        self.assertEqual((error.message, error.code), (clean, clean))
+        self.assertEqual(str(error), f"500 {clean}: {clean}")
+        self.assertEqual(str(AutumnTimeoutError(dirty)), clean)
+        self.assertEqual(str(AutumnValidationError("f", dirty)), f"f: {clean}")
+        error = AutumnAPIError(500, "m" * 401, "c" * 65)
+        self.assertEqual(error.message, "m" * 397 + "...")
+        self.assertEqual(error.code, "c" * 61 + "...")
+        for kind in (AutumnError, AutumnConnectionError, AutumnTimeoutError):
+            self.assertEqual(str(kind("x" * 501)), "x" * 497 + "...")
+        exact = AutumnAPIError(500, "m" * 400, "c" * 64)
+        self.assertEqual((exact.message, exact.code), ("m" * 400, "c" * 64))
+
+
+# --- The request ---
+
+
+class BuildRequestTests(TestCase):
+    def test_the_request_on_the_wire(self):
+        request = build_request(
+            OpenCustomerPortalParams("cus_123", "bpc_1", "https://useautumn.com")
+        )
+        self.assertIsInstance(request, urllib.request.Request)
+        self.assertEqual(request.get_method(), "POST")
+        self.assertEqual(
+            request.full_url,
+            "https://api.useautumn.com/v1/billing.open_customer_portal",
+        )
+        self.assertEqual(
+            json.loads(request.data),
+            {
+                "customer_id": "cus_123",
+                "configuration_id": "bpc_1",
+                "return_url": "https://useautumn.com",
+            },
+        )
+        self.assertEqual(
+            {name.lower(): value for name, value in request.header_items()},
+            {
+                "authorization": f"Bearer {KEY}",
+                "accept": "application/json",
+                "content-type": "application/json",
+                "user-agent": f"autumn-portal/{autumn_portal.__version__}",
+                "x-api-version": "2.2.0",
+            },
+        )
+
+    def test_absent_optionals_are_left_out(self):
+        request = build_request(OpenCustomerPortalParams("cus_123"))
+        self.assertEqual(json.loads(request.data), {"customer_id": "cus_123"})
+
+    def test_the_key_is_in_a_header_that_no_redirect_takes_along(self):
+        request = build_request(PARAMS)
+        self.assertNotIn("Authorization", request.headers)
+        self.assertIn("Authorization", request.unredirected_hdrs)
+
+    def test_the_key_comes_from_the_argument_then_the_environment(self):
+        for argument, key in ((None, KEY), ("am_sk_live_x", "am_sk_live_x")):
+            request = build_request(PARAMS, secret_key=argument)
+            self.assertEqual(request.get_header("Authorization"), f"Bearer {key}")
+
+    def test_a_key_that_cannot_be_one_is_refused(self):
+        visible = "expected visible ASCII; got "
+        for key, problem in (
+            ("", "expected a key; got an empty str"),
+            (f"{KEY}\n", f"{visible}a trailing newline: strip it"),
+            (f"{KEY}\r\n", f"{visible}a trailing newline: strip it"),
+            (f" {KEY}", f"{visible}other characters"),
+            (f"{KEY}\nX-Other: 1", f"{visible}other characters"),
+            (f"{KEY}\u00e9", f"{visible}other characters"),
+            (f"{KEY}\x00", f"{visible}other characters"),
+            (f"{KEY}\x7f", f"{visible}other characters"),
+            (KEY.encode(), "expected a str; got a value of type bytes"),
+            (5, "expected a str; got a value of type int"),
+            (
+                "am_pk_test_SENTINEL",
+                "expected a secret key (am_sk...); got a publishable one",
+            ),
+        ):
+            with self.subTest(key=key):
+                error = self.error(
+                    AutumnValidationError, build_request, PARAMS, secret_key=key
+                )
+                self.assertEqual(error.field, "secret_key")
+                self.assertEqual(str(error), f"secret_key: {problem}")
+
+    def test_a_bad_key_in_the_environment_is_said_to_be_there(self):
+        for key, problem in (
+            ("", "got an empty str in AUTUMN_SECRET_KEY"),
+            (f"{KEY}\n", "got a trailing newline in AUTUMN_SECRET_KEY: strip it"),
+            (f"{KEY} ", "got other characters in AUTUMN_SECRET_KEY"),
+            ("am_pk_SENTINEL", "got a publishable one in AUTUMN_SECRET_KEY"),
+        ):
+            os.environ["AUTUMN_SECRET_KEY"] = key
+            error = self.error(AutumnValidationError, build_request, PARAMS)
+            self.assertTrue(str(error).endswith(f"; {problem}"), error)
+
+    def test_a_missing_key_says_what_to_set(self):
+        del os.environ["AUTUMN_SECRET_KEY"]
+        error = self.error(AutumnValidationError, build_request, PARAMS)
+        self.assertEqual(
+            str(error),
+            "secret_key: expected a key; got none, and AUTUMN_SECRET_KEY is not set",
+        )
+
+    def test_an_empty_key_is_never_replaced_by_the_environments(self):
+        self.error(AutumnValidationError, build_request, PARAMS, secret_key="")
+        os.environ["AUTUMN_SECRET_KEY"] = ""
+        self.error(AutumnValidationError, build_request, PARAMS)
+
+    def test_server_urls_that_pass(self):
+        path = "/v1/billing.open_customer_portal"
+        for server_url, full_url in (
+            ("https://x.example", "https://x.example" + path),
+            ("https://x.example/", "https://x.example" + path),
+            ("https://x.example/autumn//", "https://x.example/autumn" + path),
+            (
+                "https://x.example:8443/v1/autumn",
+                "https://x.example:8443/v1/autumn" + path,
+            ),
+            ("https://x.example/av1", "https://x.example/av1" + path),
+            ("http://localhost:8080", "http://localhost:8080" + path),
+            ("HTTP://LocalHost", "HTTP://LocalHost" + path),
+            ("http://127.255.0.1", "http://127.255.0.1" + path),
+            ("http://[::1]:80/", "http://[::1]:80" + path),
+        ):
+            with self.subTest(server_url=server_url):
+                request = build_request(PARAMS, server_url=server_url)
+                self.assertEqual(request.full_url, full_url)
+
+    def test_server_urls_that_do_not(self):
+        insecure = (
+            "expected https (http only for localhost, 127.0.0.0/8 and [::1], since"
+        )
+        v1 = "expected the URL without /v1, which is added; got it with /v1"
+        tail = "expected no query and no fragment; got one"
+        malformed = "expected an http or https URL such as"
+        for server_url, problem in (
+            ("http://autumn:8080", insecure),
+            ("http://api.useautumn.com", insecure),
+            ("http://localhost.", insecure),
+            ("http://localhost.evil.example", insecure),
+            ("http://127.evil.example", insecure),
+            ("http://128.0.0.1", insecure),
+            ("http://0.0.0.0", insecure),
+            ("http://[::2]", insecure),
+            ("http://[0:0:0:0:0:0:0:1]", insecure),
+            ("https://api.useautumn.com/v1", v1),
+            ("https://api.useautumn.com/v1//", v1),
+            ("https://x.example/autumn/v1/", v1),
+            ("https://x.example/?SENTINEL", tail),
+            ("https://x.example#", tail),
+            ("http://127.1", malformed),
+            ("api.useautumn.com", malformed),
+            ("https://SENTINEL@x.example", malformed),
+            ("", malformed),
+            (None, malformed),
+            (b"https://x.example", malformed),
+        ):
+            with self.subTest(server_url=server_url):
+                error = self.error(
+                    AutumnValidationError, build_request, PARAMS, server_url=server_url
+                )
+                self.assertEqual(error.field, "server_url")
+                self.assertTrue(str(error).startswith(f"server_url: {problem}"), error)
+
+    def test_params_of_another_type_are_refused(self):
+        for value, kind in (
+            ({"customerId": "c"}, "a value of type dict"),
+            (None, "None"),
+            (
+                load_copy("other").OpenCustomerPortalParams("c"),
+                "a value of type OpenCustomerPortalParams",
+            ),
+        ):
+            for call in (build_request, open_customer_portal):
+                error = self.error(AutumnValidationError, call, value)
+                self.assertEqual(
+                    str(error),
+                    "params: expected an OpenCustomerPortalParams of this module;"
+                    f" got {kind}",
+                )
+
+    def test_it_does_no_input_or_output(self):
+        with mock.patch("socket.socket", side_effect=AssertionError):
+            build_request(PARAMS)
+
+
+# --- The answer ---
+
+
+class ParseResponseTests(TestCase):
+    def test_a_portal(self):
+        for body in (BODY, b"\xef\xbb\xbf" + BODY, BODY[:-1] + b', "more": [1, 2.5]}'):
+            self.assertEqual(
+                parse_response(200, {}, body),
+                OpenCustomerPortalResponse("cus_123", PORTAL_URL),
+            )
+
+    def test_a_customer_without_an_id(self):
+        for body in ({"customer_id": None, "url": PORTAL_URL}, {"url": PORTAL_URL}):
+            response = parse_response(200, {}, json.dumps(body).encode())
+            self.assertEqual(response, OpenCustomerPortalResponse(None, PORTAL_URL))
+
+    def test_a_200_that_cannot_be_used_says_why_and_shows_nothing(self):
+        no_object = "the answer is not a JSON object"
+        url = "url: expected "
+        deep = b"[" * 200_000 + b"]" * 200_000
+        for body, why in (
+            (b"", no_object),
+            (b"SENTINEL", no_object),
+            (b'"SENTINEL"', no_object),
+            (b"[" + BODY + b"]", no_object),
+            (b"null", no_object),
+            (BODY[:-1], no_object),
+            (BODY + b"SENTINEL", no_object),
+            (b"\xff" + BODY, no_object),
+            (BODY[:-1] + b', "x": "\xff"}', no_object),
+            (BODY.decode().encode("utf-16"), no_object),
+            (deep, no_object),
+            (BODY[:-1] + b', "x": ' + deep + b"}", no_object),
+            (BODY[:-1] + b', "x": ' + b"9" * 10_000 + b"}", no_object),
+            (b'{"customer_id": ' + b"9" * 10_000 + b', "url": 1}', no_object),
+            (BODY + b" " * 1_048_576, "the answer is over 1 MiB"),
+            (b"{}", f"{url}an http or https URL"),
+            (b'{"url": null, "message": "SENTINEL"}', f"{url}an http or https URL"),
+            (b'{"url": 5}', f"{url}an http or https URL"),
+            (b'{"url": "javascript:SENTINEL"}', f"{url}an http or https URL"),
+            (b'{"url": "http://SENTINEL"}', f"{url}an https URL; got an http one"),
+            (b'{"url": "https://x", "customer_id": 5}', "customer_id: expected a str"),
+            (
+                b'{"url": "https://x", "customer_id": true}',
+                "customer_id: expected a str",
+            ),
+            (
+                b'{"url": "https://x", "customer_id": "a\\u0000"}',
+                "customer_id: expected",
+            ),
+            (
+                b'{"url": "https://x", "customer_id": ["SENTINEL"]}',
+                "customer_id: expected",
+            ),
+        ):
+            with self.subTest(body=body[:60]):
+                error = self.error(AutumnAPIError, parse_response, 200, {}, body)
+                start = f"the answer cannot be used: {why}"
+                self.assertTrue(error.message.startswith(start), error)
+                self.assertEqual((error.status, error.code), (200, None))
+                self.assertIsNone(error.__context__)
+
+    def test_json_with_more_brackets_than_an_answer_has_is_not_parsed(self):
+        """In WebAssembly, deep nesting ends the interpreter, not in RecursionError."""
+        for brackets, calls in ((499, 1), (500, 0)):
+            with mock.patch("json.loads", side_effect=RecursionError) as loads:
+                body = b"{" + b"[" * brackets
+                self.error(AutumnAPIError, parse_response, 200, {}, body)
+            self.assertEqual(loads.call_count, calls)
+
+    def test_an_error_carries_the_servers_message_and_code(self):
+        body = b'{"message": "Customer x not found", "code": "customer_not_found"}'
+        for prefix in (b"", b"\xef\xbb\xbf", b" \n"):
+            error = self.error(AutumnAPIError, parse_response, 404, {}, prefix + body)
+            self.assertEqual(str(error), "404 customer_not_found: Customer x not found")
+
+    def test_a_body_that_is_no_json_object_is_shown_from_its_start(self):
+        for body, message in (
+            (b"Too many requests,\r\nplease.", "Too many requests, please."),
+            (b"\xef\xbb\xbferror code: 1010", "error code: 1010"),
+            (b"<html>\n<h1>502</h1>", "<html> <h1>502</h1>"),
+            (b'["a"]', '["a"]'),
+            (b'"a"', '"a"'),
+            (b"caf\xc3\xa9 \xff", "caf\u00e9 \ufffd"),
+            (b'{"message": "cut o', '{"message": "cut o'),
+            (b"x" * 2_000_000, "x" * 397 + "..."),
+            (b"[" * 200_000, "[" * 397 + "..."),
+            (b"9" * 10_000, "9" * 397 + "..."),
+            (b"", "the answer has no message"),
+            (b" \n", "the answer has no message"),
+        ):
+            with self.subTest(body=body[:40]):
+                error = self.error(AutumnAPIError, parse_response, 502, {}, body)
+                self.assertEqual((error.message, error.code), (message, None))
+
+    def test_fields_of_the_wrong_type_are_absent(self):
+        for fields in (
+            {},
+            {"message": 5, "code": 5},
+            {"message": None, "code": None},
+            {"message": ["a"], "code": {}},
+            {"message": "", "code": ""},
+        ):
+            body = json.dumps(fields).encode()
+            error = self.error(AutumnAPIError, parse_response, 500, {}, body)
+            self.assertEqual(error.message, "the answer has no message")
+            self.assertIsNone(error.code)
+
+    def test_message_and_code_are_cleaned(self):
+        body = json.dumps({"message": "a\n\ud800" + "b" * 999, "code": "c\x00" * 99})
+        error = self.error(AutumnAPIError, parse_response, 400, {}, body.encode())
+        self.assertEqual(error.message, "a ?" + "b" * 394 + "...")
+        self.assertEqual(error.code, "c?" * 30 + "c...")
+
+    def test_every_status_but_200_is_an_error(self):
+        for status in (100, 101, 199, 201, 202, 204, 206, 299, 400, 500, 999):
+            error = self.error(AutumnAPIError, parse_response, status, {}, BODY)
+            self.assertEqual(error.status, status)
+            self.assertEqual(error.message, "the answer has no message")
+
+    def test_a_redirect_says_that_it_is_not_followed(self):
+        for status in (300, 301, 302, 303, 304, 307, 308, 399):
+            error = self.error(AutumnAPIError, parse_response, status, {}, b"Moved")
+            self.assertEqual(error.message, "redirects are not followed: Moved")
+
+    def test_retry_after_is_whole_seconds_or_none(self):
+        for value, seconds in (
+            ("0", 0),
+            ("1", 1),
+            ("007", 7),
+            ("999999999", 999_999_999),
+            ("1000000000", None),
+            ("", None),
+            ("-1", None),
+            ("+1", None),
+            ("1.5", None),
+            ("1e3", None),
+            ("1_0", None),
+            (" 1", None),
+            ("1\n", None),
+            ("soon", None),
+            ("\u0663", None),
+            ("\u00b2", None),
+            ("Wed, 21 Oct 2026 07:28:00 GMT", None),
+        ):
+            for name in ("Retry-After", "retry-after", "RETRY-AFTER"):
+                with self.subTest(name=name, value=value):
+                    headers = {"Date": "today", name: value}
+                    error = self.error(
+                        AutumnAPIError, parse_response, 429, headers, b"x"
+                    )
+                    self.assertEqual(error.retry_after, seconds)
+        error = self.error(AutumnAPIError, parse_response, 429, {"X": "1"}, b"x")
+        self.assertIsNone(error.retry_after)
+
+    def test_headers_may_be_any_mapping(self):
+        message = http.client.HTTPMessage()
+        message["Retry-After"] = "5"
+        fields = dict(message)
+        for headers in (message, fields, types.MappingProxyType(fields)):
+            error = self.error(AutumnAPIError, parse_response, 503, headers, b"x")
+            self.assertEqual(error.retry_after, 5)
+
+
+# --- The exchange ---
+
+
+class OpenTests(TestCase):
+    def test_a_portal_opens_over_http(self):
+        autumn = self.stand_in()
+        for customer_id, comes_back in (
+            ("cus_123", "cus_123"),
+            ("jane.doe@example.com", "jane.doe@example.com"),
+            ("auth0|5f7c8ec7", "auth0|5f7c8ec7"),
+            ("2Zx_internal_of_cus_123", "cus_123"),
+            ("2Zx_internal_only", None),
+        ):
+            with self.subTest(customer_id=customer_id):
+                params = OpenCustomerPortalParams(customer_id, "bpc_1", "https://x")
+                response = open_customer_portal(params, server_url=autumn.url)
+                expected = OpenCustomerPortalResponse(comes_back, PORTAL_URL)
+                self.assertEqual(response, expected)
+
+    def test_autumns_errors(self):
+        url = self.stand_in().url
+        for params, options, status, code in (
+            (OpenCustomerPortalParams("cus_x"), {}, 404, "customer_not_found"),
+            (OpenCustomerPortalParams("cus_123", "bpc_x"), {}, 400, "stripe_error"),
+            (PARAMS, {"secret_key": "am_sk_test_unknown"}, 401, "invalid_secret_key"),
+            (PARAMS, {"secret_key": "am_sk_test_unscoped"}, 403, "insufficient_scopes"),
+            (PARAMS, {"secret_key": "other"}, 401, "invalid_request"),
+            (PARAMS, {"server_url": f"{url}/v2"}, 401, "no_auth_header"),
+        ):
+            with self.subTest(code=code):
+                options = {"server_url": url, **options}
+                error = self.error(
+                    AutumnAPIError, open_customer_portal, params, **options
+                )
+                self.assertEqual((error.status, error.code), (status, code))
+                self.assertIsNone(error.retry_after)
+        error = self.error(
+            AutumnAPIError,
+            open_customer_portal,
+            OpenCustomerPortalParams("cus_busy"),
+            server_url=url,
+            max_retries=0,
+        )
+        self.assertEqual(str(error), "429: Too many requests, please try again later.")
+        self.assertEqual(error.retry_after, 1)
+
+    def test_the_stand_in_checks_the_wire(self):
+        """Else a green test would say nothing of the request."""
+        url = self.stand_in().url
+        for body, headers, status, code in (
+            ({"customerId": "cus_123"}, {}, 400, "invalid_inputs"),
+            ({"customer_id": "cus_123", "return_url": None}, {}, 400, "invalid_inputs"),
+            ({"customer_id": "cus_123", "return_url": "x"}, {}, 400, "invalid_request"),
+            ({"customer_id": "cus_123"}, {"Authorization": ""}, 401, "no_secret_key"),
+            (
+                {"customer_id": "x"},
+                {"Authorization": "bearer am_sk"},
+                401,
+                "no_secret_key",
+            ),
+            ({}, {"Authorization": "Bearer am_pk"}, 401, "endpoint_not_public"),
+            ({}, {"X-api-version": "2.5.0"}, 400, "invalid_api_version"),
+        ):
+            with self.subTest(code=code):
+                request = build_request(PARAMS, server_url=url)
+                request.data = json.dumps(body).encode()
+                for name, value in headers.items():
+                    request.remove_header(name)
+                    request.add_header(name, value)
+                with self.assertRaises(urllib.request.HTTPError) as caught:
+                    urllib.request.urlopen(request)
+                with caught.exception as answer:
+                    self.assertEqual(answer.status, status)
+                    self.assertEqual(json.load(answer)["code"], code)
+
+    def test_options_are_checked_before_anything_is_sent(self):
+        class Whole(int):
+            pass
+
+        peer = Peer(self, [answer()])
+        for name, bad, good in (
+            (
+                "timeout",
+                [
+                    0,
+                    -1,
+                    -0.0,
+                    float("nan"),
+                    float("inf"),
+                    86_400.1,
+                    10**400,
+                    True,
+                    None,
+                    "SENTINEL",
+                    1j,
+                ],
+                [0.5, 5, Whole(5), 86_400],
+            ),
+            (
+                "max_retries",
+                [-1, True, False, 1.0, None, "SENTINEL"],
+                [0, Whole(1), 10**9],
+            ),
+            (
+                "context",
+                [True, False, "SENTINEL", ssl.SSLContext],
+                [None, client_context()],
+            ),
+        ):
+            for value in bad:
+                with self.subTest(name=name, value=value):
+                    error = self.call_error(
+                        AutumnValidationError, peer.url, **{name: value}
+                    )
+                    self.assertEqual(error.field, name)
+                    self.assertTrue(str(error).startswith(f"{name}: expected "), error)
+            self.assertEqual(peer.requests, [])
+            for value in good:
+                options = {name: value}
+                open_customer_portal(PARAMS, server_url=peer.url, **options)
+            peer.requests.clear()
+
+    def test_validation_comes_first(self):
+        peer = Peer(self)
+        self.call_error(AutumnValidationError, peer.url, secret_key="am_sk\n")
+        self.assertEqual(peer.requests, [])
+
+    def test_redirects_are_not_followed(self):
+        """One request, and the second server sees nothing."""
+        other = Peer(self, [answer()])
+        for status in (301, 302, 303, 307, 308):
+            for location in (
+                f"Location: {other.url}/v1/billing.open_customer_portal",
+                "Location: /v1/billing.open_customer_portal",
+                "Location: file:///etc/passwd",
+                "Location: https://[",
+                "X-No: location",
+            ):
+                with self.subTest(status=status, location=location):
+                    peer = Peer(self, [answer(status, b"Moved", location)])
+                    error = self.call_error(AutumnAPIError, peer.url)
+                    self.assertEqual(
+                        str(error), f"{status}: redirects are not followed: Moved"
+                    )
+                    self.assertEqual(len(peer.requests), 1)
+        self.assertEqual(other.requests, [])
+
+    def test_proxies_are_honoured_and_read_at_each_call(self):
+        """And see no key: what goes through them is encrypted end to end."""
+        self.ignore_unclosed_sockets()
+        for script, reason in (
+            ([b"HTTP/1.1 407 Say please\r\n\r\n"], "Tunnel connection failed: 407"),
+            ([], ""),
+        ):
+            proxy = Peer(self, script)
+            with mock.patch.dict(os.environ, https_proxy=proxy.url, no_proxy=""):
+                error = self.call_error(
+                    AutumnConnectionError, "https://autumn.example", max_retries=0
+                )
+            self.assertIn(
+                "no answer from https://autumn.example, 1 attempt", str(error)
+            )
+            self.assertIn(reason, str(error))
+            self.assertEqual(len(proxy.requests), 1)
+            self.assertIn(b"CONNECT autumn.example:443 ", proxy.requests[0])
+            self.assertNotIn(b"SENTINEL", proxy.requests[0])
+
+    def test_each_attempt_goes_through_the_proxy_alike(self):
+        self.ignore_unclosed_sockets()
+        self.clock()
+        proxy = Peer(self, [b"HTTP/1.1 502 Bad\r\n\r\n"])
+        with mock.patch.dict(os.environ, https_proxy=proxy.url, no_proxy="127.0.0.1"):
+            error = self.call_error(AutumnConnectionError, "https://autumn.example")
+        self.assertIn("no answer from https://autumn.example, 3 attempts", str(error))
+        self.assertEqual(len(proxy.requests), 3)
+        self.assertEqual(len(set(proxy.requests)), 1)
+
+    def test_a_loopback_server_is_never_reached_through_a_proxy(self):
+        proxy, autumn = Peer(self), self.stand_in()
+        tls = Peer(self, [answer()], context=server_context())
+        variables = {"http_proxy": proxy.url, "https_proxy": proxy.url, "no_proxy": ""}
+        with mock.patch.dict(os.environ, variables):
+            for url in (autumn.url, tls.url):
+                open_customer_portal(PARAMS, server_url=url, context=client_context())
+            for url in ("http://LocalHost", "http://127.8.8.8", "http://[::1]"):
+                with mock.patch(
+                    "socket.create_connection", side_effect=OSError
+                ) as connect:
+                    self.call_error(AutumnConnectionError, url, max_retries=0)
+                self.assertIn(connect.call_args[0][0][0], url)
+        self.assertEqual(proxy.requests, [])
+
+    def test_http_clients_debug_output_stays_off(self):
+        """It shows the key, and is a global that others may have turned on."""
+        output = io.StringIO()
+        self.start(mock.patch.object(http.client.HTTPConnection, "debuglevel", 1))
+        with contextlib.redirect_stdout(output):
+            open_customer_portal(PARAMS, server_url=self.stand_in().url)
+            peer = Peer(self, [answer()], context=server_context())
+            open_customer_portal(PARAMS, server_url=peer.url, context=client_context())
+        self.assertEqual(output.getvalue(), "")
+
+    def test_the_connection_is_closed_even_while_an_error_is_kept(self):
+        connect, sockets, kept = socket.create_connection, [], []
+
+        def record(*args):
+            sockets.append(connect(*args))
+            return sockets[-1]
+
+        scripts = (
+            [answer()],
+            [answer(404, b"x")],
+            [answer()[:-5]],
+            [answer()[:-5], 0.05, RESET],
+            [RESET],
+            [answer(), 5],
+        )
+        peers = [Peer(self, script) for script in scripts]
+        self.start(mock.patch("socket.create_connection", record))
+        for peer in peers:
+            try:
+                open_customer_portal(PARAMS, server_url=peer.url, max_retries=0)
+            except AutumnError as error:
+                kept.append(error)
+        self.assertEqual(len(kept), 4)
+        self.assertEqual([each.fileno() for each in sockets], [-1] * len(scripts))
+
+
+class TLSTests(TestCase):
+    def test_a_private_ca_is_taken_from_context(self):
+        peer = Peer(self, [answer()], context=server_context())
+        response = open_customer_portal(
+            PARAMS, server_url=peer.url, context=client_context()
+        )
+        self.assertEqual(response.url, PORTAL_URL)
+
+    def test_a_certificate_that_does_not_verify_is_not_tried_again(self):
+        peer = Peer(self, [answer()], context=server_context())
+        error = self.call_error(AutumnConnectionError, peer.url)
+        self.assertIn("1 attempt: ", str(error))
+        self.assertIn("certificate verify failed", str(error))
+        self.assertIsInstance(error.__cause__, ssl.SSLCertVerificationError)
+        self.assertEqual(peer.requests, [])
+
+    def test_a_certificate_for_another_name_does_not_verify(self):
+        peer = Peer(self, [answer()], context=server_context())
+        connect = socket.create_connection
+        with mock.patch(
+            "socket.create_connection",
+            lambda _, *rest: connect(("127.0.0.1", peer.port), *rest),
+        ):
+            error = self.call_error(
+                AutumnConnectionError,
+                "https://autumn.example",
+                context=client_context(),
+            )
+        self.assertIn("1 attempt: ", str(error))
+        self.assertIsInstance(error.__cause__, ssl.SSLCertVerificationError)
+
+    def test_the_default_context_is_made_once_even_when_first_calls_race(self):
+        module = load_copy("fresh")
+        context = server_context()
+        context.set_alpn_protocols(["h2", "http/1.1"])
+        peer = Peer(self, [answer()], context=context)
+        create, made = ssl.create_default_context, []
+
+        def make():
+            time.sleep(0.05)
+            made.append(create(cadata=TEST_CA))
+            return made[-1]
+
+        def call(_):
+            params = module.OpenCustomerPortalParams("cus_123")
+            return module.open_customer_portal(params, server_url=peer.url).url
+
+        self.start(mock.patch.object(ssl, "create_default_context", make))
+        with ThreadPoolExecutor(8) as pool:
+            self.assertEqual(set(pool.map(call, range(8))), {PORTAL_URL})
+        self.assertEqual(len(made), 1)
+        self.assertEqual(made[0].verify_mode, ssl.CERT_REQUIRED)
+        self.assertEqual(peer.protocols, {"http/1.1"})
+
+    def test_tls_that_is_missing_is_said_and_not_tried_again(self):
+        url = Peer(self).url.replace("http", "https")
+        self.start(mock.patch.object(http.client, "HTTPSConnection"))
+        del http.client.HTTPSConnection
+        error = self.call_error(AutumnConnectionError, url)
+        self.assertIn("1 attempt: TLS is missing", str(error))
+        self.assertIsInstance(error.__cause__, RuntimeError)
+
+    def test_tls_that_the_platform_lacks_is_not_tried_again(self):
+        """As CPython 3.14 in WebAssembly says it."""
+        url = Peer(self).url.replace("http", "https")
+        lacking = RuntimeError("TLS not supported in this environment")
+        self.start(
+            mock.patch.object(ssl.SSLContext, "wrap_socket", side_effect=lacking)
+        )
+        error = self.call_error(AutumnConnectionError, url, context=client_context())
+        self.assertIn("1 attempt: TLS not supported in this environment", str(error))
+        self.assertIs(error.__cause__, lacking)
+
+    def test_no_tls_where_it_is_wanted_and_tls_where_it_is_not(self):
+        plain = Peer(self, [b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+        tls = Peer(self, [answer()], context=server_context())
+        for url in (
+            plain.url.replace("http", "https"),
+            tls.url.replace("https", "http"),
+        ):
+            with self.subTest(url=url):
+                error = self.call_error(
+                    AutumnConnectionError, url, max_retries=0, context=client_context()
+                )
+                self.assertIn("no answer from http", str(error))
+
+
+class DeadlineTests(TestCase):
+    def test_whatever_is_slow_ends_in_time(self):
+        """Within a second of the deadline, on Python 3.9 too, whose socket.timeout is
+        no TimeoutError; and with retries allowed, a timeout is never one."""
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
+        chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        error_head = head.replace(b"200 OK", b"404 No")
+        slow = {
+            "no answer at all": [9],
+            "half a status line": [b"HTTP/1.1 2", 9],
+            "a status line that drips": drip(b"HTTP/1.1 200 OK" + b"x" * 100, 0.1),
+            "a header that drips": [b"HTTP/1.1 200 OK\r\n", *drip(b"X: " * 50, 0.1)],
+            "interim answers without end": [b"HTTP/1.1 100 Continue\r\n\r\n", 0.1] * 50,
+            "no more after the status line": [b"HTTP/1.1 200 OK\r\n", 9],
+            "no more after the headers": [head, 9],
+            "a body that stops late": [head, 0.4, b"x", 9],
+            "a body that drips": [head, *drip(b"x" * 100, 0.1)],
+            "a body without a length that drips": [
+                b"HTTP/1.1 200 OK\r\n\r\n",
+                *drip(b"x" * 100, 0.1),
+            ],
+            "an error body that drips": [error_head, *drip(b"x" * 100, 0.1)],
+            "chunks that drip": [chunked, *drip(b"1\r\nx\r\n" * 20, 0.1)],
+            "a chunk size that drips": [chunked, *drip(b"1;" + b"x" * 100, 0.1)],
+            "a trailer that drips": [chunked, b"0\r\n", *drip(b"A: b\r\n" * 20, 0.1)],
+            "a retry that gets no answer": [9],
+            "a TLS handshake that never ends": [9],
+        }
+
+        def call(name):
+            scripts = [slow[name]]
+            if name.startswith("a retry"):
+                scripts.insert(0, [RESET])
+            peer = Peer(self, *scripts)
+            url = peer.url.replace("http", "https" if "TLS" in name else "http")
+            begin = time.monotonic()
+            error = self.call_error(
+                AutumnTimeoutError, url, timeout=0.5, max_retries=5, context=context
+            )
+            return error, time.monotonic() - begin, peer
+
+        context = client_context()
+        with ThreadPoolExecutor(len(slow)) as pool:
+            calls = {name: pool.submit(call, name) for name in slow}
+        for name, future in calls.items():
+            with self.subTest(name):
+                error, seconds, peer = future.result()
+                self.assertGreaterEqual(seconds, 0.48)
+                self.assertLess(seconds, 1.5)
+                attempts = "2 attempts" if name.startswith("a retry") else "1 attempt"
+                self.assertRegex(
+                    str(error), f"^no answer in time from https?://.*, {attempts}$"
+                )
+                self.assertEqual(len(peer.requests), int(attempts[0]))
+                self.assertNotIsInstance(error.__cause__, AutumnError)
+
+    def test_a_proxy_that_drips_ends_in_time(self):
+        self.ignore_unclosed_sockets()
+        for steps in ([b"HTTP/1.1 200 OK\r\n", *drip(b"A: b\r\n" * 50, 0.05)], [9]):
+            proxy = Peer(self, steps)
+            with mock.patch.dict(os.environ, https_proxy=proxy.url, no_proxy=""):
+                begin = time.monotonic()
+                self.call_error(
+                    AutumnTimeoutError, "https://autumn.example", timeout=0.3
+                )
+            self.assertLess(time.monotonic() - begin, 1.3)
+
+    def test_a_connection_that_is_not_made_in_time(self):
+        with mock.patch(
+            "socket.create_connection", side_effect=self.slow_connection
+        ) as connect:
+            error = self.call_error(
+                AutumnTimeoutError, "http://127.0.0.1:1", timeout=0.1
+            )
+        self.assertEqual(connect.call_count, 1)
+        self.assertIsInstance(error.__cause__, socket.timeout)
+
+    def slow_connection(self, address, timeout, *_):
+        time.sleep(timeout)
+        raise socket.timeout("timed out")
+
+    def test_a_platforms_early_timeout_is_a_failed_connection(self):
+        """ETIMEDOUT comes when the kernel gives up; Pyodide's comes at once."""
+        clock = self.clock()
+        for early in (
+            TimeoutError(errno.ETIMEDOUT, "Connection timed out"),
+            socket.timeout("timed out"),
+        ):
+            with mock.patch("socket.create_connection", side_effect=early) as connect:
+                error = self.call_error(AutumnConnectionError, "http://127.0.0.1:1")
+            self.assertEqual(connect.call_count, 3)
+            self.assertIn("3 attempts: ", str(error))
+            self.assertIn("timed out", str(error))
+            self.assertIs(error.__cause__, early)
+        self.assertEqual(len(clock.sleeps), 4)
+
+    def test_a_timeout_may_be_a_tick_of_the_clock_before_the_deadline(self):
+        """On Windows before Python 3.13 the clock is as coarse as that."""
+        for early, kind in ((0.01, AutumnTimeoutError), (0.1, AutumnConnectionError)):
+            clock = self.clock()
+
+            def connect(*_, clock=clock, early=early):
+                clock.now = 1010 - early
+                raise socket.timeout("timed out")
+
+            self.start(mock.patch("socket.create_connection", connect))
+            error = self.call_error(kind, "http://127.0.0.1:1", timeout=10)
+            self.assertIn("1 attempt", str(error))
+
+    def test_each_attempt_gets_what_is_left(self):
+        clock = self.clock()
+        given = []
+
+        def connect(address, timeout, *_):
+            given.append(timeout)
+            clock.now += 2
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+
+        self.start(mock.patch("socket.create_connection", connect))
+        self.call_error(AutumnConnectionError, "http://127.0.0.1:1", timeout=10)
+        self.assertEqual(given, [10, 7.75, 5.25])
+
+    def test_a_wait_that_overruns_leaves_no_time_for_an_attempt(self):
+        clock = self.clock()
+        clock.sleep = lambda seconds: setattr(clock, "now", clock.now + 60)
+        peer = Peer(self, [RESET])
+        error = self.call_error(AutumnTimeoutError, peer.url)
+        self.assertEqual(len(peer.requests), 1)
+        self.assertIn("2 attempts", str(error))
+
+
+class RetryTests(TestCase):
+    def requests_made(self, kind, *scripts, **options):
+        peer = Peer(self, *scripts)
+        error = self.call_error(kind, peer.url, **options)
+        return len(peer.requests), error
+
+    def test_passing_failures_are_tried_again_as_often_as_allowed(self):
+        self.clock()
+        for status in (429, 500, 502, 503, 504):
+            for max_retries in (0, 1, 2, 4):
+                with self.subTest(status=status, max_retries=max_retries):
+                    made, error = self.requests_made(
+                        AutumnAPIError, [answer(status, b"x")], max_retries=max_retries
+                    )
+                    self.assertEqual(made, max_retries + 1)
+                    self.assertEqual(error.status, status)
+        for script in ([], [RESET], [answer()[:-1]], [b"SSH-2.0-x\r\n"]):
+            made, error = self.requests_made(AutumnConnectionError, script)
+            self.assertEqual(made, 3)
+            self.assertIn("3 attempts: ", str(error))
+
+    def test_lasting_failures_are_not_tried_again(self):
+        self.clock()
+        for status in (201, 204, 302, 400, 401, 403, 404, 408, 409, 425, 501, 505, 999):
+            with self.subTest(status=status):
+                body = b"" if status == 204 else b"x"
+                made, _ = self.requests_made(AutumnAPIError, [answer(status, body)])
+                self.assertEqual(made, 1)
+        made, _ = self.requests_made(AutumnAPIError, [answer(200, b"{}")])
+        self.assertEqual(made, 1)
+
+    def test_a_failure_that_passes_is_survived(self):
+        self.clock()
+        for failure in ([RESET], [], [answer(503, b"x")], [answer()[:-1]]):
+            peer = Peer(self, failure, [answer()])
+            response = open_customer_portal(PARAMS, server_url=peer.url)
+            self.assertEqual(response.url, PORTAL_URL)
+            self.assertEqual(len(peer.requests), 2)
+            self.assertEqual(peer.requests[0], peer.requests[1])
+
+    def test_the_wait_is_drawn_and_doubles(self):
+        for draw, waits in ((0.5, [0.125, 0.25, 0.5]), (1, [0.25, 0.5, 1])):
+            clock = self.clock()
+            uniform = self.start(mock.patch("random.uniform", return_value=draw))
+            self.requests_made(AutumnConnectionError, [RESET], max_retries=3)
+            self.assertEqual(clock.sleeps, waits)
+            self.assertEqual({call[0] for call in uniform.call_args_list}, {(0.5, 1)})
+
+    def test_callers_do_not_come_back_at_once(self):
+        waits = [autumn_portal._backoff(1, AutumnError()) for _ in range(50)]
+        self.assertGreater(len(set(waits)), 40)
+        self.assertTrue(all(0.125 <= wait <= 0.25 for wait in waits))
+
+    def test_a_longer_retry_after_is_waited_for(self):
+        for value, wait in (("7", 7), ("0", 0.25), ("-7", 0.25), ("7.5", 0.25)):
+            clock = self.clock()
+            limited = answer(503, b"x", f"Retry-After: {value}")
+            made, _ = self.requests_made(AutumnAPIError, [limited], max_retries=1)
+            self.assertEqual((made, clock.sleeps), (2, [wait]))
+
+    def test_a_wait_past_the_deadline_is_not_begun(self):
+        clock = self.clock()
+        for seconds in ("10", "999999999"):
+            limited = answer(429, b"x", f"Retry-After: {seconds}")
+            made, error = self.requests_made(AutumnAPIError, [limited], timeout=10)
+            self.assertEqual((made, clock.sleeps), (1, []))
+            self.assertEqual(error.retry_after, int(seconds))
+        made, error = self.requests_made(AutumnConnectionError, [RESET], timeout=0.1)
+        self.assertEqual((made, clock.sleeps), (1, []))
+        self.assertIn("1 attempt: ", str(error))
+
+    def test_each_retry_is_one_line_in_the_log_without_secrets(self):
+        """Even where the server repeats them: of its words, the line has none."""
+        self.clock()
+        echo = json.dumps({"message": f"{KEY} {PORTAL_URL}", "code": KEY}).encode()
+        peer = Peer(self, [answer(503, echo)], [RESET], [answer()])
+        with self.assertLogs(autumn_portal.__name__, logging.DEBUG) as logs:
+            open_customer_portal(PARAMS, server_url=peer.url)
+        line = "INFO:autumn_portal:Attempt {} to open a portal failed ({}), the next is"
+        first = line.format(1, "status 503") + " in 0.25 s"
+        second = line.format(2, "no answer") + " in 0.50 s"
+        self.assertEqual(logs.output, [first, second])
+
+
+class HostileServerTests(TestCase):
+    HEAD = b"HTTP/1.1 200 OK\r\n"
+    CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+
+    def call(self, kind, *script):
+        peer = Peer(self, script)
+        error = self.call_error(kind, peer.url, max_retries=0)
+        return error, peer
+
+    def test_where_no_whole_answer_came_it_is_a_connection_error(self):
+        body = BODY  # it has the portal's URL in it, which no error may show
+        for name, script in {
+            "closed without an answer": [],
+            "reset": [RESET],
+            "reset in the headers": [self.HEAD, RESET],
+            "half a status line": [b"HTTP/1."],
+            "a line break": [b"\r\n"],
+            "a status that is no number": [b"HTTP/1.1 abc OK\r\n\r\n"],
+            "a status of two digits": [b"HTTP/1.1 99 X\r\n\r\n"],
+            "a status of four digits": [b"HTTP/1.1 2000 X\r\n\r\n"],
+            "HTTP/9": [b"HTTP/9.9 200 OK\r\n\r\n" + body],
+            "a banner of SSH": [b"SSH-2.0-OpenSSH_9.6\r\n"],
+            "a banner of SMTP": [b"220 mail.example ESMTP\r\n"],
+            "HTTP/2": [b"\x00\x00\x12\x04\x00\x00\x00\x00\x00"],
+            "a secret for a status line": [PORTAL_URL.encode() + b"\r\n\r\n"],
+            "a secret for a version": [b"HTTP/" + KEY.encode() + b" 200 OK\r\n\r\n"],
+            "an endless status line": [b"HTTP/1.1 200 " + b"x" * 70_000],
+            "an endless header": [self.HEAD + b"X: " + b"x" * 70_000],
+            "thousands of headers": [self.HEAD + b"X: y\r\n" * 5000 + b"\r\n" + body],
+            "a truncated body": [answer()[:-1]],
+            "a truncated error body": [answer(500)[:-1]],
+            "no body": [answer()[: -len(body)]],
+            "a length of many digits": [
+                self.HEAD + b"Content-Length: " + b"9" * 4000 + b"\r\n\r\n" + body
+            ],
+            "chunks that stop": [self.CHUNKED + b"%x\r\n" % len(body) + body],
+            "a chunk cut short": [self.CHUNKED + b"fff\r\n" + body],
+            "a chunk size that is none": [self.CHUNKED + b"zz\r\n" + body],
+            "a secret for a chunk size": [self.CHUNKED + PORTAL_URL.encode() + b"\r\n"],
+            "an empty chunk size": [self.CHUNKED + b"\r\n" + body],
+            "a chunk size of -1": [self.CHUNKED + b"-1\r\n" + body],
+            "a chunk size of -5": [self.CHUNKED + b"-5\r\n" + body],
+            "an endless chunk size": [self.CHUNKED + b"1" * 70_000],
+        }.items():
+            with self.subTest(name):
+                error, peer = self.call(AutumnConnectionError, *script)
+                start = f"no answer from {peer.url}, 1 attempt: "
+                self.assertTrue(str(error).startswith(start), error)
+                self.assertEqual(len(peer.requests), 1)
+
+    def test_where_one_came_it_is_an_api_error(self):
+        deep = b"[" * 200_000
+        for name, (script, status) in {
+            "a status of 999": (answer(999), 999),
+            "a length that is none": (
+                self.HEAD + b"Content-Length: many\r\n\r\n{}",
+                200,
+            ),
+            "a negative length": (self.HEAD + b"Content-Length: -1\r\n\r\n{}", 200),
+            "no length": (self.HEAD + b"\r\n{}", 200),
+            "no headers": (b"HTTP/1.0 200\r\n\r\n{}", 200),
+            "headers that are none": (self.HEAD + b"what?\r\n\x00\xff\r\n\r\n{}", 200),
+            "no content": (b"HTTP/1.1 204 No Content\r\n\r\n", 204),
+            "another protocol from here": (b"HTTP/1.1 101 Switch\r\n\r\n", 101),
+            "JSON nested deep": (answer(200, deep), 200),
+            "JSON nested deep in an error": (answer(500, deep), 500),
+            "an integer of 10,000 digits": (answer(200, b"1" * 10_000), 200),
+            "compressed": (answer(200, b"\x1f\x8b\x08", "Content-Encoding: gzip"), 200),
+            "the wrong charset": (answer(200, BODY.decode().encode("utf-16")), 200),
+        }.items():
+            with self.subTest(name):
+                error, _ = self.call(AutumnAPIError, script)
+                self.assertEqual(error.status, status)
+
+    def test_answers_that_are_odd_but_whole_are_taken(self):
+        cut = 40
+        for name, script in {
+            "without a length": [self.HEAD + b"\r\n" + BODY],
+            "HTTP/1.0": [b"HTTP/1.0 200\r\n\r\n" + BODY],
+            "after 100 Continue": [b"HTTP/1.1 100 Continue\r\n\r\n" + answer()],
+            "in chunks": [
+                self.CHUNKED,
+                b"%x;a=b\r\n" % cut + BODY[:cut] + b"\r\n",
+                0.01,
+                b"%X\r\n" % len(BODY[cut:]) + BODY[cut:] + b"\r\n0\r\nA: b\r\n\r\n",
+            ],
+            "with headers in latin-1": [answer(200, BODY, "X-\u00e9: \u00e9")],
+            "kept open": [answer(), 5],
+        }.items():
+            with self.subTest(name):
+                peer = Peer(self, script)
+                response = open_customer_portal(PARAMS, server_url=peer.url, timeout=2)
+                self.assertEqual(response.url, PORTAL_URL)
+
+    def test_the_cause_is_kept_where_it_shows_no_secret(self):
+        for script, cause in (
+            ([], http.client.RemoteDisconnected),
+            ([RESET], ConnectionResetError),
+            ([self.HEAD + b"X: " + b"x" * 70_000], http.client.LineTooLong),
+            ([answer()[:-1]], type(None)),
+            ([b"HTTP/1.1 abc\r\n\r\n"], type(None)),
+        ):
+            error, _ = self.call(AutumnConnectionError, *script)
+            self.assertIsInstance(error.__cause__, cause)
+            if error.__cause__ is None:
+                self.assertIsNone(error.__context__)
+                self.assertRegex(
+                    str(error),
+                    "[A-Z]\\w+, which is not shown: it may quote the answer$",
+                )
+
+    def test_nobody_there(self):
+        closed = socket.create_server(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        closed.close()
+        error = self.call_error(AutumnConnectionError, url, max_retries=0)
+        self.assertIsInstance(error.__cause__, ConnectionRefusedError)
+        reason = error.__cause__.strerror
+        self.assertEqual(str(error), f"no answer from {url}, 1 attempt: {reason}")
+
+    def test_names_that_do_not_resolve(self):
+        unknown = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        self.clock()
+        with mock.patch("socket.getaddrinfo", side_effect=unknown) as resolve:
+            error = self.call_error(
+                AutumnConnectionError,
+                "https://autumn.example/billing",
+                context=client_context(),
+            )
+        self.assertEqual(
+            str(error),
+            "no answer from https://autumn.example, 3 attempts: Name or service not known",
+        )
+        self.assertIs(error.__cause__, unknown)
+        self.assertEqual(resolve.call_count, 3)
+
+    def test_names_that_cannot_be_asked_for(self):
+        for host in ("a" * 64 + ".example", "a..example", "x" * 8000):
+            with self.subTest(host=host[:20]):
+                error = self.call_error(
+                    AutumnConnectionError, f"https://{host}", context=client_context()
+                )
+                self.assertIn(f"no answer from https://{host}"[:200], str(error))
+                self.assertRegex(str(error), ", 1 attempt: .*(idna|label)")
+                self.assertIsInstance(error.__cause__, UnicodeError)
+
+    def test_a_proxy_that_is_no_url_is_not_shown(self):
+        for proxy in (
+            "http:SENTINEL",
+            "http://u:SENTINEL/x@y",
+            "//",
+            "http://h:SENTINEL",
+        ):
+            with mock.patch.dict(os.environ, https_proxy=proxy, no_proxy=""):
+                self.call_error(
+                    AutumnConnectionError,
+                    "https://autumn.invalid",
+                    context=client_context(),
+                    max_retries=0,
+                )
+
+    def test_what_the_standard_library_may_raise_is_ours_in_the_end(self):
+        for foreign in (
+            OSError("SENT"),
+            ssl.SSLError(1, "tlsv1 alert"),
+            http.client.IncompleteRead(BODY, 99),
+            http.client.InvalidURL(PORTAL_URL),
+            UnicodeDecodeError("idna", b"x", 0, 1, "label too long"),
+            ValueError(f"Invalid header value {KEY!r}"),
+            NotImplementedError("no sockets here"),
+            AttributeError("'NoneType' object has no attribute 'recv'"),
+            TypeError("'NoneType' object is not iterable"),
+            LookupError("unknown encoding: idna"),
+            OverflowError("port must be 0-65535"),
+            ImportError("No module named '_ssl'"),
+        ):
+            with mock.patch("socket.create_connection", side_effect=foreign):
+                error = self.call_error(
+                    AutumnConnectionError, "http://127.0.0.1:1", max_retries=0
+                )
+            with self.subTest(foreign=foreign):
+                self.assertIn(error.__cause__, (foreign, None))
+                self.assertRegex(str(error), ", 1 attempt: .")
+
+    def test_interrupts_and_other_peoples_exceptions_pass_through(self):
+        class SoftTimeLimitExceeded(Exception):
+            """As Celery raises it from a signal handler."""
+
+        for passing in (KeyboardInterrupt, SystemExit, SoftTimeLimitExceeded):
+            self.start(mock.patch("socket.create_connection", side_effect=passing))
+            with self.assertRaises(passing):
+                open_customer_portal(PARAMS, server_url="http://127.0.0.1:1")
+
+    def test_an_answer_of_400_mb_is_not_read_to_its_end(self):
+        """Nor kept: good or bad, with a length, in chunks, or in a chunk of size -1,
+        which http.client takes for the whole stream."""
+        length = b"Content-Length: 400000000\r\n\r\n"
+        piece = b"x" * 100_000
+        for name, kind, head in (
+            ("with a length", AutumnAPIError, self.HEAD + length),
+            ("bad", AutumnAPIError, self.HEAD.replace(b"200", b"404") + length),
+            ("without a length", AutumnAPIError, self.HEAD + b"\r\n"),
+            ("one chunk", AutumnAPIError, self.CHUNKED + b"17D78400\r\n"),
+            ("a chunk of -1", AutumnConnectionError, self.CHUNKED + b"-1\r\n"),
+            ("an endless chunk", AutumnConnectionError, self.CHUNKED + b"1;"),
+        ):
+            with self.subTest(name):
+                stream = (piece for _ in range(4000))
+                tracemalloc.start()
+                error, peer = self.call(kind, head, stream)
+                _, peak = tracemalloc.get_traced_memory()
+                tracemalloc.stop()
+                self.assertLess(peak, 8_000_000)
+                peer.close()
+                self.assertLess(peer.sent, 40_000_000)
+                if kind is AutumnAPIError and error.status == 200:
+                    self.assertIn("the answer is over 1 MiB", str(error))
+
+    def test_an_answer_of_just_1_mib_is_read(self):
+        body = BODY + b" " * (1_048_576 - len(BODY))
+        peer = Peer(self, [answer(200, body)], [answer(200, body + b" ")])
+        open_customer_portal(PARAMS, server_url=peer.url)
+        error = self.call_error(AutumnAPIError, peer.url)
+        self.assertEqual(
+            str(error), "200: the answer cannot be used: the answer is over 1 MiB"
+        )
+
+
+class ThreadTests(TestCase):
+    def test_64_threads_of_40_calls_each_get_their_own_answers(self):
+        listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self.addCleanup(listener.close)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+        def serve():
+            for _ in range(64 * 40):
+                connection, _ = listener.accept()
+                with connection:
+                    request = connection.recv(65536)
+                    while not request.endswith(b"}"):
+                        request += connection.recv(65536)
+                    customer = json.loads(request.partition(b"\r\n\r\n")[2])[
+                        "customer_id"
+                    ]
+                    body = {"customer_id": customer, "url": f"https://x/{customer}"}
+                    connection.sendall(answer(200, json.dumps(body).encode()))
+
+        def call(thread):
+            wrong = 0
+            for number in range(40):
+                params = OpenCustomerPortalParams(f"cus_{thread}_{number}")
+                response = open_customer_portal(params, server_url=url, timeout=60)
+                wrong += response.customer_id != params.customer_id
+                wrong += response.url != f"https://x/{params.customer_id}"
+            return wrong
+
+        server = threading.Thread(target=serve, daemon=True)
+        server.start()
+        with ThreadPoolExecutor(64) as pool:
+            self.assertEqual(sum(pool.map(call, range(64))), 0)
+        server.join()
+
+
+# --- The command line ---
+
+
+class CommandLineTests(TestCase):
+    def run_main(self, *arguments):
+        """Run the file as a program; return its exit status, stdout and stderr."""
+        stdout, stderr = io.StringIO(), io.StringIO()
+        self.start(mock.patch.object(sys, "argv", [str(MODULE), *arguments]))
+        with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+            try:
+                runpy.run_path(str(MODULE), run_name="__main__")
+            except SystemExit as exit:
+                status = exit.code
+        self.assertNotIn(KEY, stdout.getvalue() + stderr.getvalue())
+        return status, stdout.getvalue(), stderr.getvalue()
+
+    def test_it_prints_the_url_alone(self):
+        autumn = self.stand_in()
+        done = self.run_main("cus_123", "--server-url", autumn.url)
+        self.assertEqual(done, (0, f"{PORTAL_URL}\n", ""))
+        done = self.run_main(
+            *("cus_123", "--return-url", "https://x", "--configuration-id", "bpc_1"),
+            *("--server-url", autumn.url, "--timeout", "7.5"),
+        )
+        self.assertEqual(done, (0, f"{PORTAL_URL}\n", ""))
+        fields = {"configuration_id": "bpc_1", "return_url": "https://x"}
+        sent = [json.loads(exchange[2]) for exchange in autumn.exchanges]
+        self.assertEqual(
+            sent, [{"customer_id": "cus_123"}, {"customer_id": "cus_123", **fields}]
+        )
+
+    def test_a_failure_is_one_line_and_status_1(self):
+        url = self.stand_in().url
+        done = self.run_main("cus_x", "--server-url", url)
+        line = "autumn_portal: 404 customer_not_found: Customer cus_x not found\n"
+        self.assertEqual(done, (1, "", line))
+        peer = Peer(self, [9])
+        done = self.run_main("cus_x", "--server-url", peer.url, "--timeout", "0.1")
+        line = f"autumn_portal: no answer in time from {peer.url}, 1 attempt\n"
+        self.assertEqual(done, (1, "", line))
+
+    def test_bad_usage_is_status_2(self):
+        expected = "autumn_portal: {}: expected "
+        for arguments, start in (
+            (["a b"], expected.format("customer_id")),
+            (["c", "--return-url", "x"], expected.format("return_url")),
+            (["c", "--configuration-id", ""], expected.format("configuration_id")),
+            (["c", "--server-url", "http://x"], expected.format("server_url")),
+            (["c", "--timeout", "0"], expected.format("timeout")),
+            (["c", "--timeout", "nan"], expected.format("timeout")),
+            (["c", "--timeout", "soon"], expected.format("timeout")),
+        ):
+            with self.subTest(arguments=arguments):
+                status, stdout, stderr = self.run_main(*arguments)
+                self.assertEqual((status, stdout), (2, ""))
+                self.assertTrue(stderr.startswith(start), stderr)
+                self.assertEqual(stderr.count("\n"), 1)
+        for arguments in ([], ["c", "--time", "5"], ["c", "--timeout"]):
+            status, stdout, stderr = self.run_main(*arguments)
+            self.assertEqual((status, stdout), (2, ""))
+            self.assertIn("usage: ", stderr)
+
+    def test_a_missing_key_says_what_to_set(self):
+        del os.environ["AUTUMN_SECRET_KEY"]
+        status, stdout, stderr = self.run_main("cus_123")
+        self.assertEqual((status, stdout), (2, ""))
+        self.assertIn("AUTUMN_SECRET_KEY is not set", stderr)
+
+    def test_a_key_given_as_an_argument_is_refused_and_not_shown(self):
+        """Arguments show in process lists; the error need not add to that."""
+        for arguments in (
+            ["c", KEY],
+            ["c", "--secret-key", KEY],
+            [f"--version={KEY}"],
+            [KEY],
+            [f"--secret-key={KEY}", "c"],
+        ):
+            status, stdout, stderr = self.run_main(*arguments)
+            self.assertEqual((status, stdout), (2, ""))
+            self.assertIn("AUTUMN_SECRET_KEY", stderr)
+        status, stdout, stderr = self.run_main("c", "SECRET", "--key=SECRET")
+        self.assertEqual((status, stdout), (2, ""))
+        self.assertNotIn("SECRET", stderr)
+        self.assertIn("unknown arguments: 2", stderr)
+
+    def test_version(self):
+        expected = (0, f"autumn_portal {autumn_portal.__version__}\n", "")
+        self.assertEqual(self.run_main("--version"), expected)
+
+    def test_the_demo_shows_it_all_and_no_key(self):
+        stdout = io.StringIO()
+        with contextlib.redirect_stdout(stdout):
+            self.assertEqual(demo(), 0)
+        shown = stdout.getvalue()
+        self.assertNotIn(KEY, shown)
+        for part in (
+            "> POST /v1/billing.open_customer_portal HTTP/1.1\n",
+            "> Authorization: Bearer am_sk_***\n",
+            '> {"customer_id": "cus_123", "return_url": "https://useautumn.com"}\n',
+            f"{PORTAL_URL}\nexit status 0\n",
+            "404 customer_not_found: Customer cus_nobody not found\nexit status 1\n",
+            "got a publishable one in AUTUMN_SECRET_KEY\nexit status 2\n",
+        ):
+            self.assertIn(part, shown)
+
+    def test_the_demo_fails_if_a_run_ends_as_it_should_not(self):
+        done = subprocess.CompletedProcess([], 0, "", "")
+        stdout = io.StringIO()
+        self.start(mock.patch(f"{__name__}.run_python", return_value=done))
+        with contextlib.redirect_stdout(stdout):
+            self.assertEqual(demo(), 1)
+        self.assertIn("NOT as it should be.", stdout.getvalue())
+
+
+# --- Where the file is copied to ---
+
+
+class VendoringTests(TestCase):
+    CALL = textwrap.dedent(
+        """
+        import os
+        params = portal.OpenCustomerPortalParams("cus_123")
+        print(portal.open_customer_portal(params, server_url=os.environ["SERVER"]).url)
+        """
+    )
+    UNREGISTERED = textwrap.dedent(
+        """
+        import importlib.util
+        spec = importlib.util.spec_from_file_location("plugin", "autumn_portal.py")
+        portal = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(portal)
+        """
+    )
+    TWO_COPIES = textwrap.dedent(
+        """
+        import one, two
+        two.open_customer_portal(two.OpenCustomerPortalParams("cus_123"), server_url=SERVER)
+        try:
+            one.build_request(two.OpenCustomerPortalParams("cus_123"))
+        except one.AutumnValidationError as error:
+            assert not isinstance(error, two.AutumnError)
+        portal = one
+        """
+    ).replace("SERVER", '__import__("os").environ["SERVER"]')
+    WITHOUT_SSL = textwrap.dedent(
+        """
+        import sys
+        sys.modules["ssl"] = sys.modules["_ssl"] = None
+        import autumn_portal as portal
+        params = portal.OpenCustomerPortalParams("cus_123")
+        portal.build_request(params)
+        portal.parse_response(200, {}, b'{"customer_id": null, "url": "https://x"}')
+        try:
+            portal.open_customer_portal(params)
+        except portal.AutumnConnectionError as error:
+            assert "1 attempt: TLS is missing" in str(error), error
+        else:
+            raise AssertionError
+        try:
+            portal.open_customer_portal(params, context=object())
+        except portal.AutumnValidationError as error:
+            assert error.field == "context", error
+        else:
+            raise AssertionError
+        """
+    )
+    HANDLER = textwrap.dedent(
+        """
+        import os
+
+        def handler(event, context):
+            params = OpenCustomerPortalParams(event)
+            return open_customer_portal(params, server_url=os.environ["SERVER"]).url
+        """
+    )
+
+    def lay_out(self, folder):
+        """Yield each layout's name, the code that uses it, and Python's options."""
+        source = MODULE.read_bytes()
+        (folder / "autumn_portal.py").write_bytes(source)
+        plain = "import autumn_portal as portal"
+        yield "a plain copy", plain, []
+        here = f"import sys; sys.path.insert(0, {str(folder)!r}); {plain}"
+        yield (
+            "isolated, without site, warnings as errors",
+            here,
+            ["-I", "-S", "-W", "error"],
+        )
+        yield "without docstrings and asserts", plain, ["-OO"]
+        yield "under an ASCII locale", plain, ["-X", "utf8=0"]
+        (folder / "shop" / "_vendor").mkdir(parents=True)
+        (folder / "shop" / "_vendor" / "autumn_portal.py").write_bytes(source)
+        yield "inside a package", "from shop._vendor import autumn_portal as portal", []
+        (folder / "billing_portal.py").write_bytes(source)
+        yield "renamed", "import billing_portal as portal", []
+        with zipfile.ZipFile(folder / "vendor.zip", "w") as archive:
+            archive.writestr("zipped_portal.py", source)
+        zipped = "import sys; sys.path.insert(0, 'vendor.zip')"
+        yield "inside a zip", f"{zipped}; import zipped_portal as portal", []
+        yield "in a loader that does not register it", self.UNREGISTERED, []
+        pasted = source + self.HANDLER.encode()
+        (folder / "lambda_function.py").write_bytes(pasted)
+        use = "import lambda_function as portal; portal.handler('cus_123', None)"
+        yield "pasted above a handler", use, []
+        (folder / "one.py").write_bytes(source)
+        (folder / "two.py").write_bytes(source)
+        yield "two copies in one process", self.TWO_COPIES, []
+        yield "without ssl", self.WITHOUT_SSL, []
+
+    def test_it_works_wherever_it_is_copied_to(self):
+        autumn = self.stand_in()
+        environment = {"SERVER": autumn.url, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}
+        with tempfile.TemporaryDirectory() as name:
+            folder = pathlib.Path(name).resolve()
+            for layout, use, options in self.lay_out(folder):
+                with self.subTest(f"It works {layout}"):
+                    (folder / "use.py").write_text(f"{use}\n{self.CALL}")
+                    done = run_python(*options, "use.py", cwd=folder, **environment)
+                    self.assertEqual(
+                        (done.stdout, done.stderr), (f"{PORTAL_URL}\n", "")
+                    )
+
+    def test_the_source_is_ascii_and_its_annotations_are_objects(self):
+        """A loader that does not register a module cannot resolve a dataclass's text."""
+        tree = ast.parse(MODULE.read_text(encoding="ascii"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom):
+                self.assertNotEqual(node.module, "__future__")
+            if isinstance(node, ast.AnnAssign):
+                self.assertNotIsInstance(node.annotation, ast.Constant)
+
+    def test_it_imports_nothing_that_only_a_retry_or_the_command_line_needs(self):
+        code = (
+            "import sys, urllib.request; old = set(sys.modules); import autumn_portal;"
+        )
+        code += "print(*set(sys.modules) - old)"
+        done = run_python("-c", code, cwd=MODULE.parent)
+        self.assertEqual(done.stderr, "")
+        self.assertIn("dataclasses", done.stdout.split())
+        for name in ("argparse", "logging", "asyncio", "subprocess", "http.server"):
+            self.assertNotIn(name, done.stdout.split())
+
+    def test_all_is_what_is_public(self):
+        tree = ast.parse(MODULE.read_text(encoding="ascii"))
+        public = {"API_VERSION", "DEFAULT_SERVER_URL", "__version__"}
+        for node in tree.body:
+            name = getattr(node, "name", "_")
+            if not name.startswith("_"):
+                public.add(name)
+                self.assertTrue(ast.get_docstring(node), name)
+        self.assertEqual(public, set(autumn_portal.__all__))
+        self.assertEqual(autumn_portal.API_VERSION, "2.2.0")
+        self.assertEqual(autumn_portal.DEFAULT_SERVER_URL, "https://api.useautumn.com")
+
+
+# --- The README ---
+
+
+class ReadmeTests(TestCase):
+    """Runs the examples, against the stand-in over TLS, with a module of their own."""
+
+    def setUp(self):
+        super().setUp()
+        self.blocks = re.findall(
+            r"^```python\n(.*?)^```$",
+            (HERE / "README.md").read_text(encoding="utf-8"),
+            re.MULTILINE | re.DOTALL,
+        )
+        self.autumn = StandIn(server_context())
+        self.autumn.__enter__()
+        self.addCleanup(self.autumn.__exit__)
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.script = pathlib.Path(folder.name, "example.py")
+        ca = pathlib.Path(folder.name, "ca.pem")
+        ca.write_text(TEST_CA)
+        os.environ["SSL_CERT_FILE"] = str(ca)
+        module = load_copy("autumn_portal")
+        for name in ("open_customer_portal", "build_request"):
+            function = getattr(module, name)
+            here = functools.partial(function, server_url=self.autumn.url)
+            setattr(module, name, here)
+        modules = {
+            "autumn_portal": module,
+            "httpx": types.SimpleNamespace(request=self.fake_httpx),
+            "pyodide": types.ModuleType("pyodide"),
+            "pyodide.http": types.SimpleNamespace(pyfetch=self.fake_pyfetch),
+        }
+        self.start(mock.patch.dict(sys.modules, modules))
+        self.portal = module
+
+    def send(self, method, url, headers, body):
+        host, path = re.fullmatch("https://([^/]+)(/.*)", url).groups()
+        connection = http.client.HTTPSConnection(host)
+        with contextlib.closing(connection):
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            return answer.status, dict(answer.headers), answer.read()
+
+    def fake_httpx(self, method, url, *, headers, content, follow_redirects):
+        self.assertIs(follow_redirects, False)
+        names = ("status_code", "headers", "content")
+        answer = self.send(method, url, headers, content)
+        return types.SimpleNamespace(**dict(zip(names, answer)))
+
+    async def fake_pyfetch(self, url, *, method, headers, body, redirect):
+        self.assertEqual(redirect, "manual")
+        status, headers, content = self.send(method, url, headers, body)
+
+        async def read():
+            return content
+
+        return types.SimpleNamespace(status=status, headers=headers, bytes=read)
+
+    def example(self, text):
+        """Run the one example that has a text in it, and return it as a module."""
+        (block,) = [block for block in self.blocks if text in block]
+        self.script.write_text(block, encoding="utf-8")
+        with contextlib.redirect_stdout(io.StringIO()):
+            return load_copy("example", self.script)
+
+    def test_every_example_runs(self):
+        self.assertEqual(len(self.blocks), 7)
+        for block in self.blocks:
+            self.example(block)
+
+    def test_the_first(self):
+        response = self.example("redirect to it with a 303").response
+        self.assertEqual(response.url, PORTAL_URL)
+        sent = json.loads(self.autumn.exchanges[0][2])
+        self.assertEqual(sent["return_url"], "https://app.example.com/billing")
+
+    def invoke_lambda(self, customer_id, query=None):
+        """Return the reply to a made-up event, and the lines of the log."""
+        claims = {"jwt": {"claims": {"sub": customer_id}}}
+        event = {
+            "requestContext": {"authorizer": claims},
+            "queryStringParameters": query,
+        }
+        with self.assertLogs() as logs:
+            logging.getLogger("test").warning("assertLogs() fails without any line")
+            reply = self.example("def lambda_handler").lambda_handler(event, None)
+        return reply, logs.output[1:]
+
+    def test_the_lambda_handler_redirects_to_the_portal(self):
+        portal = {
+            "statusCode": 303,
+            "headers": {"Location": PORTAL_URL, "Cache-Control": "no-store"},
+        }
+        good = {"return_url": "https://app.example.com/plans?x=1"}
+        for query in (None, {}, good):
+            self.assertEqual(self.invoke_lambda("cus_123", query), (portal, []))
+        sent = [json.loads(e[2])["return_url"] for e in self.autumn.exchanges]
+        ours = "https://app.example.com/"
+        self.assertEqual(sent, [ours, ours, good["return_url"]])
+
+    def test_the_lambda_handler_refuses_other_return_urls(self):
+        for bad in (
+            "https://evil.example/",
+            "https://app.example.com@evil.example/",
+            "https://app.example.com.evil.example/",
+            "https://app.example.com\\@evil.example/",
+            "javascript:SENTINEL",
+            "",
+        ):
+            with self.subTest(bad=bad):
+                reply, log = self.invoke_lambda("cus_123", {"return_url": bad})
+                self.assertEqual(reply, {"statusCode": 400})
+                self.assertNotIn("SENTINEL", str(log))
+        self.assertEqual(self.autumn.exchanges, [])
+
+    def test_the_lambda_handlers_other_failures(self):
+        """Neither reply nor log says what a browser or a log reader should not see."""
+        for customer_id, key, status, line in (
+            ("cus_x", KEY, 404, "404"),
+            ("cus_123", "am_sk_test_unknown", 502, "401"),
+            ("SENTINEL " * 40, KEY, 502, "customer_id: expected a str of 1 to 255 .*"),
+            ("cus_123", "am_pk_SENTINEL", 502, "secret_key: expected a secret key .*"),
+            ("cus_123", "", 502, "secret_key: expected a key; .*"),
+        ):
+            with self.subTest(line=line):
+                os.environ["AUTUMN_SECRET_KEY"] = key
+                reply, log = self.invoke_lambda(customer_id)
+                self.assertEqual(reply, {"statusCode": status})
+                self.assertEqual(len(log), 1)
+                self.assertRegex(log[0], f"^WARNING:example:No portal: {line}$")
+                self.assertNotIn("SENTINEL", log[0])
+        del os.environ["AUTUMN_SECRET_KEY"]
+        self.assertEqual(self.invoke_lambda("cus_123")[0], {"statusCode": 502})
+
+    def test_the_wsgi_application(self):
+        application = self.example("def application").application
+        for user, status, headers in (
+            (
+                "cus_123",
+                "303 See Other",
+                {"Location": PORTAL_URL, "Cache-Control": "no-store"},
+            ),
+            ("cus_x", "502 Bad Gateway", {}),
+        ):
+            start_response = mock.Mock()
+            environ = {"REMOTE_USER": user}
+            setup_testing_defaults(environ)
+            self.assertEqual(list(application(environ, start_response)), [])
+            start_response.assert_called_once()
+            self.assertEqual(start_response.call_args[0][0], status)
+            self.assertEqual(
+                dict(start_response.call_args[0][1]), {**headers, "Content-Length": "0"}
+            )
+
+    def test_the_asyncio_example(self):
+        portal_url = self.example("asyncio.to_thread").portal_url
+        self.assertEqual(asyncio.run(portal_url("cus_123")), PORTAL_URL)
+
+    def test_the_examples_for_other_clients(self):
+        for text in ("http.client.HTTPSConnection", "import httpx"):
+            response = self.example(text).response
+            self.assertEqual(
+                response.to_dict(), {"customerId": "cus_123", "url": PORTAL_URL}
+            )
+        open_portal = self.example("import pyfetch").open_portal
+        params = self.portal.OpenCustomerPortalParams("cus_123")
+        self.assertEqual(asyncio.run(open_portal(params, KEY)).url, PORTAL_URL)
+        params = self.portal.OpenCustomerPortalParams("cus_x")
+        with self.assertRaises(self.portal.AutumnAPIError):
+            asyncio.run(open_portal(params, KEY))
+
+    def test_the_changelog_opens_with_this_version(self):
+        text = (HERE / "README.md").read_text(encoding="utf-8")
+        newest = re.search(r"^## CHANGELOG\n+### (\S+)", text, re.MULTILINE)
+        self.assertEqual(newest[1], autumn_portal.__version__)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["demo"]:
+        sys.exit(demo())
+    unittest.main()
