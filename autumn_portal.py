@@ -74,6 +74,7 @@ DEFAULT_SERVER_URL = "https://api.useautumn.com"
 _PATH = "/v1/billing.open_customer_portal"
 _MAX_TIMEOUT = 86_400  # seconds: a day
 _MAX_BODY = 1_048_576  # bytes: 1 MiB; Autumn's answers have some 150
+_MAX_HEAD = 32_768  # bytes, all headers together; Node.js takes half of that
 _MAX_BRACKETS = 500  # in a body that is JSON
 _TRANSIENT_STATUSES = frozenset({429, 500, 502, 503, 504})
 _FIRST_BACKOFF = 0.25  # seconds; doubles with each retry
@@ -144,7 +145,7 @@ class AutumnAPIError(AutumnError):
     ) -> None:
         self.status = status
         self.message = _one_line(message, 400)
-        self.code = None if code is None else _one_line(code, 64)
+        self.code = (_one_line(code, 64) or None) if code else None
         self.retry_after = retry_after
         super().__init__(status, self.message, self.code, retry_after)
 
@@ -346,7 +347,7 @@ def parse_response(
     text = text or "the answer has no message"
     if 300 <= status < 400:
         text = f"redirects are not followed: {text}"
-    code = code if isinstance(code, str) and code else None
+    code = code if isinstance(code, str) else None
     raise AutumnAPIError(status, text, code, retry_after)
 
 
@@ -526,21 +527,15 @@ def _check_options(timeout: object, max_retries: object, context: object) -> Non
         raise _refusal("context", "an ssl.SSLContext or None", context)
 
 
-# What urllib, http.client, ssl and the platforms below them raise, in two kinds: those
-# that can be shown, and those that may hold bytes of the answer or a proxy's password.
-# Not Exception: what is none of theirs, such as the time limit that Celery has a signal
-# handler raise, goes through.
-_SHOWN_FAILURES = (
-    ArithmeticError,
-    ImportError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    UnicodeError,
-    http.client.LineTooLong,
-)
+# What urllib, http.client, ssl and the platforms below them raise: first what can be
+# shown, then what may hold bytes of the answer or a proxy's password. Not Exception, so
+# that what is none of theirs goes through, as the time limit does that Celery has a
+# signal handler raise.
+_SHOWN_FAILURES = (ImportError, OSError, RuntimeError)
 _HIDDEN_FAILURES = (
+    ArithmeticError,
     AttributeError,
+    LookupError,
     TypeError,
     ValueError,
     http.client.HTTPException,
@@ -599,7 +594,8 @@ def _send(
             body += piece
         if len(body) <= _MAX_BODY and response.length:  # promised, and not sent
             raise http.client.IncompleteRead(b"", response.length)
-        return response.status, dict(response.headers), body
+        # items(), as dict() looks each name up from the first header on.
+        return response.status, dict(response.headers.items()), body
 
 
 class _Handler(urllib.request.AbstractHTTPHandler):
@@ -631,35 +627,49 @@ class _Handler(urllib.request.AbstractHTTPHandler):
 
 
 class _Response(http.client.HTTPResponse):
-    """An answer of which every byte, from the status line on, comes in time or not."""
+    """An answer that, from its first byte to its last, comes in time or not at all."""
 
     def __init__(self, deadline: float, sock: socket.socket, **options: Any) -> None:
         super().__init__(sock, **options)
-        stream = _Stream(self.fp.detach(), sock, deadline)
-        self.fp = io.BufferedReader(stream)
+        self._stream = _Stream(self.fp.detach(), sock, deadline)
+        self.fp = io.BufferedReader(self._stream)
+
+    def begin(self) -> None:
+        """Read the head; http.client takes one that breaks off for a whole one."""
+        super().begin()
+        if self._stream.ended:
+            raise http.client.IncompleteRead(b"")
+        self._stream.budget = 2 * _MAX_BODY  # twice, for the chunks' own lines
 
 
 class _Stream(io.RawIOBase):
     """What a socket receives, until the deadline or a limit is reached.
 
     A socket's timeout bounds one wait: a server that sends a byte now and then never
-    meets it. And a chunk of size -1 has http.client read all that the server sends.
+    meets it. The limit is there for a head that takes seconds to parse, and for a chunk
+    of size -1, with which http.client reads all that the server sends.
+
+    Attributes:
+        budget: How many bytes more may come.
+        ended: Whether the server has closed its side.
     """
 
     def __init__(self, raw: io.RawIOBase, sock: socket.socket, deadline: float) -> None:
         self._raw = raw
         self._sock = sock
         self._deadline = deadline
-        self._budget = 2 * _MAX_BODY  # bytes: the head and the chunks' lines count too
+        self.budget = _MAX_HEAD
+        self.ended = False
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> Optional[int]:
+    def readinto(self, buffer: Any) -> int:
         self._sock.settimeout(_time_left(self._deadline))
-        count = self._raw.readinto(buffer)
-        self._budget -= count or 0
-        if self._budget < 0:
+        count = self._raw.readinto(buffer) or 0
+        self.ended = count == 0
+        self.budget -= count
+        if self.budget < 0:
             raise http.client.HTTPException("too long")
         return count
 
@@ -701,8 +711,7 @@ def _is_transient(error: AutumnError) -> bool:
     # that does not verify is an OSError, but a ValueError too.
     cause = error.__cause__
     return cause is None or (
-        isinstance(cause, (OSError, http.client.HTTPException))
-        and not isinstance(cause, ValueError)
+        isinstance(cause, OSError) and not isinstance(cause, ValueError)
     )
 
 

@@ -66,8 +66,8 @@ MODULE = pathlib.Path(autumn_portal.__file__).resolve()
 HERE = pathlib.Path(__file__).resolve().parent
 
 # The sentinels: neither may be found in anything an error shows.
-KEY = "am_sk_test_SENTINEL_KEY"
-PORTAL_URL = "https://billing.stripe.com/p/session/SENTINEL_URL"
+KEY = "am_sk_test_SENTINEL"
+PORTAL_URL = "https://billing.stripe.com/p/session/test_SENTINEL"
 
 PARAMS = OpenCustomerPortalParams(
     customer_id="cus_123", return_url="https://useautumn.com"
@@ -1166,6 +1166,7 @@ class ParseResponseTests(TestCase):
             {"message": None, "code": None},
             {"message": ["a"], "code": {}},
             {"message": "", "code": ""},
+            {"message": " \n", "code": " \n"},
         ):
             body = json.dumps(fields).encode()
             error = self.error(AutumnAPIError, parse_response, 500, {}, body)
@@ -1690,7 +1691,8 @@ class RetryTests(TestCase):
                     )
                     self.assertEqual(made, max_retries + 1)
                     self.assertEqual(error.status, status)
-        for script in ([], [RESET], [answer()[:-1]], [b"SSH-2.0-x\r\n"]):
+        broken = answer()[:-1], answer()[:30], b"HTTP/1.1 404", b"SSH-2.0-x\r\n"
+        for script in ([], [RESET], *([sent] for sent in broken)):
             made, error = self.requests_made(AutumnConnectionError, script)
             self.assertEqual(made, 3)
             self.assertIn("3 attempts: ", str(error))
@@ -1784,6 +1786,17 @@ class HostileServerTests(TestCase):
             "HTTP/2": [b"\x00\x00\x12\x04\x00\x00\x00\x00\x00"],
             "a secret for a status line": [PORTAL_URL.encode() + b"\r\n\r\n"],
             "a secret for a version": [b"HTTP/" + KEY.encode() + b" 200 OK\r\n\r\n"],
+            "a cut status line": [b"HTTP/1.1 404"],
+            "a status line alone": [b"HTTP/1.1 503 X\r\n"],
+            "a cut header": [b"HTTP/1.1 404 X\r\nContent-Len"],
+            "headers without an end": [self.HEAD + b"Content-Length: 2\r\n"],
+            "a head over 32 KiB": [
+                self.HEAD + (b"X: " + b"x" * 995 + b"\r\n") * 33 + b"\r\n" + body
+            ],
+            "a head of 18,000 fields in three lines": [
+                self.HEAD + b"\r".join(b"%x:" % field for field in range(18_000))
+            ],
+            "a head of white space": [self.HEAD + (b" \r" * 32_700 + b" \r\n") * 29],
             "an endless status line": [b"HTTP/1.1 200 " + b"x" * 70_000],
             "an endless header": [self.HEAD + b"X: " + b"x" * 70_000],
             "thousands of headers": [self.HEAD + b"X: y\r\n" * 5000 + b"\r\n" + body],
@@ -1803,7 +1816,9 @@ class HostileServerTests(TestCase):
             "an endless chunk size": [self.CHUNKED + b"1" * 70_000],
         }.items():
             with self.subTest(name):
+                begin = time.monotonic()
                 error, peer = self.call(AutumnConnectionError, *script)
+                self.assertLess(time.monotonic() - begin, 1)
                 start = f"no answer from {peer.url}, 1 attempt: "
                 self.assertTrue(str(error).startswith(start), error)
                 self.assertEqual(len(peer.requests), 1)
@@ -1845,6 +1860,7 @@ class HostileServerTests(TestCase):
                 b"%X\r\n" % len(BODY[cut:]) + BODY[cut:] + b"\r\n0\r\nA: b\r\n\r\n",
             ],
             "with headers in latin-1": [answer(200, BODY, "X-\u00e9: \u00e9")],
+            "with a head of 20 KiB": [answer(200, BODY, *["X: " + "x" * 995] * 20)],
             "kept open": [answer(), 5],
         }.items():
             with self.subTest(name):
@@ -1856,7 +1872,7 @@ class HostileServerTests(TestCase):
         for script, cause in (
             ([], http.client.RemoteDisconnected),
             ([RESET], ConnectionResetError),
-            ([self.HEAD + b"X: " + b"x" * 70_000], http.client.LineTooLong),
+            ([self.HEAD + b"X: " + b"x" * 70_000], type(None)),
             ([answer()[:-1]], type(None)),
             ([b"HTTP/1.1 abc\r\n\r\n"], type(None)),
         ):
@@ -1868,6 +1884,17 @@ class HostileServerTests(TestCase):
                     str(error),
                     "[A-Z]\\w+, which is not shown: it may quote the answer$",
                 )
+
+    def test_a_head_that_cannot_be_decoded_does_not_show_in_the_cause(self):
+        """Python up to 3.12 raises errors that hold it; later ones take the answer."""
+        for codec in ("punycode", "idna", "undefined", "x\0y", "SENTINEL"):
+            boundary = f"boundary*={codec}''{PORTAL_URL}%FF"
+            header = f"Content-Type: multipart/mixed; {boundary}"
+            peer = Peer(self, [answer(200, BODY, header)])
+            try:
+                open_customer_portal(PARAMS, server_url=peer.url, max_retries=0)
+            except AutumnConnectionError as error:
+                self.assert_shows_no_secret(error)
 
     def test_nobody_there(self):
         closed = socket.create_server(("127.0.0.1", 0))
@@ -1895,14 +1922,14 @@ class HostileServerTests(TestCase):
         self.assertEqual(resolve.call_count, 3)
 
     def test_names_that_cannot_be_asked_for(self):
+        self.clock()
         for host in ("a" * 64 + ".example", "a..example", "x" * 8000):
             with self.subTest(host=host[:20]):
                 error = self.call_error(
                     AutumnConnectionError, f"https://{host}", context=client_context()
                 )
                 self.assertIn(f"no answer from https://{host}"[:200], str(error))
-                self.assertRegex(str(error), ", 1 attempt: .*(idna|label)")
-                self.assertIsInstance(error.__cause__, UnicodeError)
+                self.assertIn(", 3 attempts: Unicode", str(error))
 
     def test_a_proxy_that_is_no_url_is_not_shown(self):
         for proxy in (
