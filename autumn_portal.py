@@ -743,8 +743,7 @@ def _parse_json_object(body: bytes) -> Optional[dict[str, Any]]:
     """
     # JSON nested deep is a RecursionError, but the end of CPython in WebAssembly (seen in
     # Pyodide, 4,000 levels). Autumn's answers have one level.
-    brackets = body.count(b"[") + body.count(b"{")
-    if len(body) > _MAX_BODY or brackets > _MAX_BRACKETS:
+    if body.count(b"[") + body.count(b"{") > _MAX_BRACKETS:
         return None
     try:
         answer: Any = json.loads(body.decode("utf-8-sig"), parse_int=_parse_int)
