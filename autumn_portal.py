@@ -632,7 +632,8 @@ class _Response(http.client.HTTPResponse):
     def __init__(self, deadline: float, sock: socket.socket, **options: Any) -> None:
         super().__init__(sock, **options)
         self._stream = _Stream(self.fp.detach(), sock, deadline)
-        self.fp = io.BufferedReader(self._stream)
+        # The size is Python 3.13's default: what is read ahead counts as the head's.
+        self.fp = io.BufferedReader(self._stream, 8192)
 
     def begin(self) -> None:
         """Read the head; http.client takes one that breaks off for a whole one."""
