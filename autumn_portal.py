@@ -74,7 +74,9 @@ DEFAULT_SERVER_URL = "https://api.useautumn.com"
 _PATH = "/v1/billing.open_customer_portal"
 _MAX_TIMEOUT = 86_400  # seconds: a day
 _MAX_BODY = 1_048_576  # bytes: 1 MiB; Autumn's answers have some 150
-_MAX_HEAD = 32_768  # bytes, all headers together; Node.js takes half of that
+_MAX_HEAD = (
+    40_960  # bytes, with up to 8 KiB of the body read ahead; Node.js takes 16 KiB
+)
 _MAX_BRACKETS = 500  # in a body that is JSON
 _TRANSIENT_STATUSES = frozenset({429, 500, 502, 503, 504})
 _FIRST_BACKOFF = 0.25  # seconds; doubles with each retry
@@ -337,11 +339,12 @@ def parse_response(
                 return OpenCustomerPortalResponse(**portal)
             except AutumnValidationError as exc:
                 problem = str(exc)
-        # Of the body no word, for the portal's URL may be in it.
+        # Of the body no word, for the portal's URL may be in it; nor below, of any 2xx.
         raise AutumnAPIError(status, f"the answer cannot be used: {problem}")
 
-    if answer is None:
+    if answer is None and not 200 <= status < 300:
         answer = {"message": body.decode("utf-8-sig", errors="replace")}
+    answer = answer or {}
     message, code = answer.get("message"), answer.get("code")
     text = _one_line(message, 400) if isinstance(message, str) else ""
     text = text or "the answer has no message"
@@ -391,14 +394,13 @@ def open_customer_portal(
         attempt += 1
         try:
             # A copy, because urllib's ProxyHandler rewrites the request it is given.
-            answer = _exchange(copy.copy(request), attempt, deadline, context)
+            answer = _attempt(copy.copy(request), attempt, deadline, context)
             return parse_response(*answer)
         except (AutumnAPIError, AutumnConnectionError) as exc:
-            # After a timeout, any wait would pass the deadline.
             if attempt > max_retries or not _is_transient(exc):
                 raise
             wait = _backoff(attempt, exc)
-            if time.monotonic() + wait >= deadline:
+            if time.monotonic() + wait >= deadline:  # so after every AutumnTimeoutError
                 raise
             _log_retry(attempt, exc, wait)
         time.sleep(wait)
@@ -443,7 +445,8 @@ def _check_url(field: str, value: object) -> re.Match[str]:
         field,
         "an http or https URL such as https://app.example.com/billing: at most 8192"
         " visible ASCII characters, a host (an IP address in its usual form), no user"
-        " name, a port up to 65535, no quote or angle bracket, no backslash in the path",
+        " name, a port up to 65535, no double quote or angle bracket, no backslash in"
+        " the path",
         value,
     )
 
@@ -479,7 +482,7 @@ def _check_server_url(server_url: object) -> None:
 
 
 def _is_loopback(host: str) -> bool:
-    """Tell whether a host that _is_host() let in, with or without port, is this machine."""
+    """Tell whether a host that _is_host() let in, port or not, is this machine."""
     return bool(
         re.fullmatch(r"(localhost|127\.[0-9.]+|\[::1\])(:[0-9]+)?", host.lower())
     )
@@ -528,9 +531,8 @@ def _check_options(timeout: object, max_retries: object, context: object) -> Non
 
 
 # What urllib, http.client, ssl and the platforms below them raise: first what can be
-# shown, then what may hold bytes of the answer or a proxy's password. Not Exception, so
-# that what is none of theirs goes through, as the time limit does that Celery has a
-# signal handler raise.
+# shown, then what may hold bytes of the answer or a proxy's password. Not Exception:
+# others must pass, such as Celery's SoftTimeLimitExceeded, raised by a signal handler.
 _SHOWN_FAILURES = (ImportError, OSError, RuntimeError)
 _HIDDEN_FAILURES = (
     ArithmeticError,
@@ -538,17 +540,22 @@ _HIDDEN_FAILURES = (
     LookupError,
     TypeError,
     ValueError,
+    Warning,  # an error under -W error, and raised for some heads
     http.client.HTTPException,
 )
 
 
-def _exchange(
+class _AnswerError(http.client.HTTPException):
+    """An answer broke off or is too long; the text is our own, and can be shown."""
+
+
+def _attempt(
     request: urllib.request.Request, attempt: int, deadline: float, context: Any
 ) -> tuple[int, dict[str, str], bytes]:
-    """Make one attempt; every failure of it is an AutumnConnectionError."""
+    """Make one attempt; what urllib and those below raise is a connection error."""
     server = f"{request.type}://{request.host}"
     try:
-        return _send(request, deadline, context)
+        return _exchange(request, deadline, context)
     except (*_SHOWN_FAILURES, *_HIDDEN_FAILURES) as exc:
         cause: Exception = exc
         if isinstance(exc, urllib.error.URLError) and isinstance(exc.reason, Exception):
@@ -565,21 +572,21 @@ def _connection_error(
 ) -> AutumnConnectionError:
     """Make the error for an attempt that ended without a whole answer."""
     attempts = "1 attempt" if attempt == 1 else f"{attempt} attempts"
-    where = f"from {_one_line(server, 300)}, {attempts}"
+    whence = f"from {_one_line(server, 300)}, {attempts}"
     # Python 3.9's socket.timeout is no TimeoutError. A platform's own timeout, such as
     # ETIMEDOUT, may come early: that is a failed connection like any other.
     timed_out = isinstance(cause, (TimeoutError, socket.timeout))
     if timed_out and time.monotonic() >= deadline - _CLOCK_TICK:
-        return AutumnTimeoutError(f"no answer in time {where}")
+        return AutumnTimeoutError(f"no answer in time {whence}")
     name = type(cause).__name__
-    if isinstance(cause, _SHOWN_FAILURES):
+    if isinstance(cause, (*_SHOWN_FAILURES, _AnswerError)):
         reason = getattr(cause, "strerror", None) or str(cause) or name
     else:
         reason = f"{name}, which is not shown: it may quote the answer"
-    return AutumnConnectionError(f"no answer {where}: {reason}")
+    return AutumnConnectionError(f"no answer {whence}: {reason}")
 
 
-def _send(
+def _exchange(
     request: urllib.request.Request, deadline: float, context: Any
 ) -> tuple[int, dict[str, str], bytes]:
     """Send the request and read the answer: its status, headers and body."""
@@ -593,7 +600,7 @@ def _send(
         while len(body) <= _MAX_BODY and (piece := response.read(65_536)):
             body += piece
         if len(body) <= _MAX_BODY and response.length:  # promised, and not sent
-            raise http.client.IncompleteRead(b"", response.length)
+            raise _AnswerError("the answer broke off")
         # items(), as dict() looks each name up from the first header on.
         return response.status, dict(response.headers.items()), body
 
@@ -608,17 +615,17 @@ class _Handler(urllib.request.AbstractHTTPHandler):
         self._context = context
 
     def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
-        connect = partial(self._connect, http.client.HTTPConnection)
+        connect = partial(self._make_connection, http.client.HTTPConnection)
         return self.do_open(connect, request)
 
     def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
         if not hasattr(http.client, "HTTPSConnection"):
             raise RuntimeError("TLS is missing: this Python has no ssl module")
-        connect = partial(self._connect, http.client.HTTPSConnection)
+        connect = partial(self._make_connection, http.client.HTTPSConnection)
         context = _default_context() if self._context is None else self._context
         return self.do_open(connect, request, context=context)
 
-    def _connect(self, kind: Any, host: str, **options: Any) -> Any:
+    def _make_connection(self, kind: Any, host: str, **options: Any) -> Any:
         connection = kind(host, **options)
         connection.response_class = partial(_Response, self._deadline)
         return connection
@@ -636,10 +643,10 @@ class _Response(http.client.HTTPResponse):
         self.fp = io.BufferedReader(self._stream, 8192)
 
     def begin(self) -> None:
-        """Read the head; http.client takes one that breaks off for a whole one."""
+        """Read the head, and refuse one cut short: http.client takes it for a whole."""
         super().begin()
         if self._stream.ended:
-            raise http.client.IncompleteRead(b"")
+            raise _AnswerError("the answer broke off")
         self._stream.budget = 2 * _MAX_BODY  # twice, for the chunks' own lines
 
 
@@ -667,11 +674,11 @@ class _Stream(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         self._sock.settimeout(_time_left(self._deadline))
-        count = self._raw.readinto(buffer) or 0
+        count: int = self._raw.readinto(buffer)  # None is for sockets without a timeout
         self.ended = count == 0
         self.budget -= count
         if self.budget < 0:
-            raise http.client.HTTPException("too long")
+            raise _AnswerError("the answer is too long")
         return count
 
     def close(self) -> None:
@@ -705,11 +712,11 @@ def _make_context() -> Any:
 
 
 def _is_transient(error: AutumnError) -> bool:
-    """Tell whether another attempt may end otherwise than in this error."""
+    """Tell whether another attempt may succeed."""
     if isinstance(error, AutumnAPIError):
         return error.status in _TRANSIENT_STATUSES
-    # A cause that is not shown is an answer that broke off or was no HTTP. A certificate
-    # that does not verify is an OSError, but a ValueError too.
+    # Without a cause, the answer broke off or was no HTTP, mostly. The cause of a
+    # certificate that does not verify is an OSError, but a ValueError too.
     cause = error.__cause__
     return cause is None or (
         isinstance(cause, OSError) and not isinstance(cause, ValueError)
@@ -717,7 +724,7 @@ def _is_transient(error: AutumnError) -> bool:
 
 
 def _backoff(attempt: int, error: AutumnError) -> float:
-    """Draw the seconds to wait after an attempt, so that callers do not come as one."""
+    """Draw the seconds to wait, at random, so that callers do not retry in step."""
     import random
 
     wait = _FIRST_BACKOFF * 2.0 ** (attempt - 1) * random.uniform(0.5, 1)
@@ -742,8 +749,8 @@ def _parse_json_object(body: bytes) -> Optional[dict[str, Any]]:
 
     No exception gets out: json's own holds the body, and the body a credential.
     """
-    # JSON nested deep is a RecursionError, but the end of CPython in WebAssembly (seen in
-    # Pyodide, 4,000 levels). Autumn's answers have one level.
+    # JSON nested deep is a RecursionError, but ends CPython in WebAssembly (seen with
+    # 4,000 levels) and in threads with small stacks. Autumn's answers have one level.
     if body.count(b"[") + body.count(b"{") > _MAX_BRACKETS:
         return None
     try:
@@ -769,7 +776,7 @@ def _parse_retry_after(headers: Mapping[str, str]) -> Optional[int]:
 
 def _one_line(text: str, limit: int) -> str:
     """Make one printable line of a text, and cut it to a number of characters."""
-    line = " ".join(text.split())
+    line = " ".join(text[: 20 * limit].split())  # of 1 MiB, split() makes 20
     line = line if len(line) <= limit else line[: limit - 3] + "..."
     return "".join(char if char.isprintable() else "?" for char in line)
 
@@ -797,7 +804,7 @@ def _main() -> int:
     )
     # The key is no argument, for arguments show in process lists; and no message is to
     # show it, as argparse's would.
-    if any("am_sk" in argument for argument in sys.argv[1:]):
+    if any(re.search("(?<![A-Za-z0-9])am_sk_", given) for given in sys.argv[1:]):
         parser.error("the key goes into AUTUMN_SECRET_KEY, not into an argument")
     args, unknown = parser.parse_known_args()
     if unknown:
