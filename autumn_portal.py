@@ -74,9 +74,7 @@ DEFAULT_SERVER_URL = "https://api.useautumn.com"
 _PATH = "/v1/billing.open_customer_portal"
 _MAX_TIMEOUT = 86_400  # seconds: a day
 _MAX_BODY = 1_048_576  # bytes: 1 MiB; Autumn's answers have some 150
-_MAX_HEAD = (
-    40_960  # bytes, with up to 8 KiB of the body read ahead; Node.js takes 16 KiB
-)
+_MAX_HEAD = 40_960  # bytes, up to 8 KiB of the body read ahead; Node.js takes 16 KiB
 _MAX_BRACKETS = 500  # in a body that is JSON
 _TRANSIENT_STATUSES = frozenset({429, 500, 502, 503, 504})
 _FIRST_BACKOFF = 0.25  # seconds; doubles with each retry
@@ -674,7 +672,7 @@ class _Stream(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         self._sock.settimeout(_time_left(self._deadline))
-        count: int = self._raw.readinto(buffer)  # None is for sockets without a timeout
+        count: int = self._raw.readinto(buffer)  # with a timeout, it is never None
         self.ended = count == 0
         self.budget -= count
         if self.budget < 0:
