@@ -74,7 +74,7 @@ DEFAULT_SERVER_URL = "https://api.useautumn.com"
 _PATH = "/v1/billing.open_customer_portal"
 _MAX_TIMEOUT = 86_400  # seconds: a day
 _MAX_BODY = 1_048_576  # bytes: 1 MiB; Autumn's answers have some 150
-_MAX_HEAD = 40_960  # bytes, up to 8 KiB of the body read ahead; Node.js takes 16 KiB
+_MAX_HEAD = 40_960  # bytes: 32 KiB of head, and 8 KiB of body read ahead with it
 _MAX_BRACKETS = 500  # in a body that is JSON
 _TRANSIENT_STATUSES = frozenset({429, 500, 502, 503, 504})
 _FIRST_BACKOFF = 0.25  # seconds; doubles with each retry
@@ -337,9 +337,10 @@ def parse_response(
                 return OpenCustomerPortalResponse(**portal)
             except AutumnValidationError as exc:
                 problem = str(exc)
-        # Of the body no word, for the portal's URL may be in it; nor below, of any 2xx.
+        # Of the body no word, for the portal's URL may be in it.
         raise AutumnAPIError(status, f"the answer cannot be used: {problem}")
 
+    # Nor of another 2xx's: it may be a portal cut short.
     if answer is None and not 200 <= status < 300:
         answer = {"message": body.decode("utf-8-sig", errors="replace")}
     answer = answer or {}
@@ -363,7 +364,8 @@ def open_customer_portal(
 ) -> OpenCustomerPortalResponse:
     """Open a customer's billing portal. Safe to call from many threads at once.
 
-    Each call makes a new portal session, so calling again does no harm.
+    Each call makes a new portal session, so calling again does no harm. Redirects are
+    not followed. Proxy variables are honoured, but not for a server on loopback.
 
     Args:
         params: Whose portal to open, and how.
@@ -372,7 +374,9 @@ def open_customer_portal(
         server_url: Where Autumn runs, without the /v1. https; http only for localhost,
             127.0.0.0/8 and [::1], since the key travels in the request.
         timeout: Seconds for the whole call, retries and waits between them included:
-            above 0, at most 86,400.
+            above 0, at most 86,400. Only connecting may pass it: each address tried
+            and the TLS handshake may take what was left when the attempt began, and
+            name resolution is not bounded.
         max_retries: How many more attempts may follow a failed connection or a status
             429, 500, 502, 503 or 504; 0 for none.
         context: TLS settings, such as a private CA's. None for the system's CAs, read
@@ -550,7 +554,7 @@ class _AnswerError(http.client.HTTPException):
 def _attempt(
     request: urllib.request.Request, attempt: int, deadline: float, context: Any
 ) -> tuple[int, dict[str, str], bytes]:
-    """Make one attempt; what urllib and those below raise is a connection error."""
+    """Make one attempt; what urllib raises becomes an AutumnConnectionError."""
     server = f"{request.type}://{request.host}"
     try:
         return _exchange(request, deadline, context)
@@ -570,18 +574,18 @@ def _connection_error(
 ) -> AutumnConnectionError:
     """Make the error for an attempt that ended without a whole answer."""
     attempts = "1 attempt" if attempt == 1 else f"{attempt} attempts"
-    whence = f"from {_one_line(server, 300)}, {attempts}"
+    source = f"from {_one_line(server, 300)}, {attempts}"
     # Python 3.9's socket.timeout is no TimeoutError. A platform's own timeout, such as
     # ETIMEDOUT, may come early: that is a failed connection like any other.
     timed_out = isinstance(cause, (TimeoutError, socket.timeout))
     if timed_out and time.monotonic() >= deadline - _CLOCK_TICK:
-        return AutumnTimeoutError(f"no answer in time {whence}")
+        return AutumnTimeoutError(f"no answer in time {source}")
     name = type(cause).__name__
     if isinstance(cause, (*_SHOWN_FAILURES, _AnswerError)):
         reason = getattr(cause, "strerror", None) or str(cause) or name
     else:
         reason = f"{name}, which is not shown: it may quote the answer"
-    return AutumnConnectionError(f"no answer {whence}: {reason}")
+    return AutumnConnectionError(f"no answer {source}: {reason}")
 
 
 def _exchange(
@@ -632,7 +636,7 @@ class _Handler(urllib.request.AbstractHTTPHandler):
 
 
 class _Response(http.client.HTTPResponse):
-    """An answer that, from its first byte to its last, comes in time or not at all."""
+    """An answer that is read, from its first byte to its last, before the deadline."""
 
     def __init__(self, deadline: float, sock: socket.socket, **options: Any) -> None:
         super().__init__(sock, **options)
@@ -641,7 +645,7 @@ class _Response(http.client.HTTPResponse):
         self.fp = io.BufferedReader(self._stream, 8192)
 
     def begin(self) -> None:
-        """Read the head, and refuse one cut short: http.client takes it for a whole."""
+        """Read the head; refuse one cut short, which http.client takes for whole."""
         super().begin()
         if self._stream.ended:
             raise _AnswerError("the answer broke off")

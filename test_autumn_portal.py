@@ -19,7 +19,9 @@ import gc
 import http.client
 import http.server
 import importlib.util
+import inspect
 import io
+import itertools
 import json
 import logging
 import os
@@ -334,12 +336,12 @@ class Peer:
         self.listener.close()
 
     def accept(self):
-        for number in range(1_000_000):
+        last = itertools.repeat(self.scripts[-1])
+        for script in itertools.chain(self.scripts, last):
             connection, _ = self.listener.accept()
             if self.closing.is_set():
                 connection.close()
                 return
-            script = self.scripts[min(number, len(self.scripts) - 1)]
             self.start(self.play, connection, script)
 
     def play(self, connection, script):
@@ -1766,6 +1768,14 @@ class RetryTests(TestCase):
         second = line.format(2, "no answer") + " in 0.50 s"
         self.assertEqual(logs.output, [first, second])
 
+    def test_the_logger_is_named_as_the_module_wherever_it_is_copied_to(self):
+        module = load_copy("billing_portal")
+        peer = Peer(self, [RESET], [answer()])
+        with self.assertLogs("billing_portal", logging.INFO):
+            module.open_customer_portal(
+                module.OpenCustomerPortalParams("cus_123"), server_url=peer.url
+            )
+
 
 class HostileServerTests(TestCase):
     HEAD = b"HTTP/1.1 200 OK\r\n"
@@ -2308,6 +2318,29 @@ class VendoringTests(TestCase):
         self.assertIn("dataclasses", done.stdout.split())
         for name in ("argparse", "logging", "asyncio", "subprocess", "http.server"):
             self.assertNotIn(name, done.stdout.split())
+
+    def test_the_signatures_are_those_promised(self):
+        optional = "secret_key=None, server_url='https://api.useautumn.com'"
+        for function, promised in (
+            (
+                OpenCustomerPortalParams,
+                "customer_id, configuration_id=None, return_url=None",
+            ),
+            (OpenCustomerPortalResponse, "customer_id, url"),
+            (AutumnAPIError, "status, message, code=None, retry_after=None"),
+            (build_request, f"params, *, {optional}"),
+            (parse_response, "status, headers, body"),
+            (
+                open_customer_portal,
+                f"params, *, {optional}, timeout=10.0, max_retries=2, context=None",
+            ),
+        ):
+            signature = inspect.signature(function)
+            plain = [
+                each.replace(annotation=inspect.Parameter.empty)
+                for each in signature.parameters.values()
+            ]
+            self.assertEqual(str(inspect.Signature(plain)), f"({promised})")
 
     def test_all_is_what_is_public(self):
         tree = ast.parse(MODULE.read_text(encoding="ascii"))
