@@ -73,6 +73,8 @@ DEFAULT_SERVER_URL = "https://api.useautumn.com"
 
 _PATH = "/v1/billing.open_customer_portal"
 _MAX_TIMEOUT = 86_400  # seconds: a day
+_MAX_ID = 1024  # characters; Autumn sets no limit, and longer ones are mistakes
+_MAX_URL = 8192  # characters
 _MAX_BODY = 1_048_576  # bytes: 1 MiB; Autumn's answers have some 150
 _MAX_HEAD = 40_960  # bytes: 32 KiB of head, and 8 KiB of body read ahead with it
 _MAX_BRACKETS = 500  # in a body that is JSON
@@ -167,11 +169,11 @@ class OpenCustomerPortalParams:
     """Whose portal to open, and how: OpenCustomerPortalParams of @useautumn/sdk.
 
     Attributes:
-        customer_id: The ID of the customer to open the billing portal for: 1 to 255
+        customer_id: The ID of the customer to open the billing portal for: 1 to 1024
             visible ASCII characters. Autumn's rule for new IDs is narrower, but has
             changed; customers with older IDs exist.
         configuration_id: Stripe billing portal configuration ID, created in the
-            Stripe dashboard: 1 to 255 visible ASCII characters. None for Stripe's
+            Stripe dashboard: 1 to 1024 visible ASCII characters. None for Stripe's
             default configuration.
         return_url: http or https URL that the portal's back button leads to. None
             for the organisation's success URL, by default https://useautumn.com.
@@ -238,7 +240,8 @@ class OpenCustomerPortalResponse:
 
     Attributes:
         customer_id: The customer's ID as your application knows it, which need not be
-            the one sent; None for a customer who has only Autumn's internal ID.
+            the one sent; None for a customer who has only Autumn's internal ID. Any
+            str, since the portal is open whatever the ID looks like.
         url: The https URL of the portal session. A short-lived credential, so repr()
             leaves it out: redirect the customer to it, keep it out of logs.
 
@@ -254,7 +257,7 @@ class OpenCustomerPortalResponse:
 
     def __post_init__(self) -> None:
         if self.customer_id is not None:
-            _check_id("customer_id", self.customer_id)
+            _check_type("customer_id", self.customer_id, str, "a str or None")
         if _check_url("url", self.url)["scheme"].lower() != "https":
             raise AutumnValidationError("url", "expected an https URL; got an http one")
 
@@ -268,6 +271,7 @@ def build_request(
     *,
     secret_key: Optional[str] = None,
     server_url: str = DEFAULT_SERVER_URL,
+    allow_http: bool = False,
 ) -> urllib.request.Request:
     """Build the request that opens a portal; nothing is sent.
 
@@ -280,6 +284,8 @@ def build_request(
             AUTUMN_SECRET_KEY.
         server_url: Where Autumn runs, without the /v1. https; http only for localhost,
             127.0.0.0/8 and [::1], since the key travels in the request.
+        allow_http: Whether server_url may be http for any host: for a self-hosted
+            Autumn on a network that you trust, which sees the key.
 
     Returns:
         The request, its key in a header that urllib does not send on to a redirect.
@@ -289,7 +295,7 @@ def build_request(
     """
     expected = "an OpenCustomerPortalParams of this module"
     _check_type("params", params, OpenCustomerPortalParams, expected)
-    _check_server_url(server_url)
+    _check_server_url(server_url, allow_http)
     key = _find_key(secret_key)
     body = {name: getattr(params, name) for name in _TYPESCRIPT_NAMES}
     request = urllib.request.Request(
@@ -361,6 +367,7 @@ def open_customer_portal(
     timeout: float = 10.0,
     max_retries: int = 2,
     context: "Optional[ssl.SSLContext]" = None,
+    allow_http: bool = False,
 ) -> OpenCustomerPortalResponse:
     """Open a customer's billing portal. Safe to call from many threads at once.
 
@@ -381,6 +388,8 @@ def open_customer_portal(
             429, 500, 502, 503 or 504; 0 for none.
         context: TLS settings, such as a private CA's. None for the system's CAs, read
             once per process.
+        allow_http: Whether server_url may be http for any host: for a self-hosted
+            Autumn on a network that you trust, which sees the key.
 
     Raises:
         AutumnValidationError: An argument is not valid, or there is no key.
@@ -388,7 +397,9 @@ def open_customer_portal(
         AutumnConnectionError: No whole answer came.
         AutumnTimeoutError: No whole answer came in time.
     """
-    request = build_request(params, secret_key=secret_key, server_url=server_url)
+    request = build_request(
+        params, secret_key=secret_key, server_url=server_url, allow_http=allow_http
+    )
     _check_options(timeout, max_retries, context)
     deadline = time.monotonic() + timeout
     attempt = 0
@@ -432,25 +443,31 @@ def _check_type(field: str, value: object, kind: type, expected: str) -> None:
 
 def _check_id(field: str, value: object) -> None:
     if not (
-        isinstance(value, str) and 1 <= len(value) <= 255 and _VISIBLE.fullmatch(value)
+        isinstance(value, str)
+        and 1 <= len(value) <= _MAX_ID
+        and _VISIBLE.fullmatch(value)
     ):
-        raise _refusal(field, "a str of 1 to 255 visible ASCII characters", value)
+        expected = f"a str of 1 to {_MAX_ID} visible ASCII characters"
+        raise _refusal(field, expected, value)
 
 
 def _check_url(field: str, value: object) -> re.Match[str]:
     """Match a URL that every browser and library reads alike, or refuse it."""
-    if isinstance(value, str) and len(value) <= 8192:
-        match = _URL.fullmatch(value)
-        if match and int(match["port"] or 0) <= 65535 and _is_host(match["host"]):
-            return match
-    raise _refusal(
-        field,
-        "an http or https URL such as https://app.example.com/billing: at most 8192"
-        " visible ASCII characters, a host (an IP address in its usual form), no user"
-        " name, a port up to 65535, no double quote or angle bracket, no backslash in"
-        " the path",
-        value,
-    )
+    expected = "an http or https URL such as https://app.example.com/billing"
+    if not isinstance(value, str) or not value:
+        raise _refusal(field, expected, value)
+    match = _match_url(value)
+    if match is None:
+        problem = f"expected {expected}; got {_explain_url_refusal(value)}"
+        raise AutumnValidationError(field, problem)
+    return match
+
+
+def _match_url(url: str) -> Optional[re.Match[str]]:
+    match = _URL.fullmatch(url) if len(url) <= _MAX_URL else None
+    if match and int(match["port"] or 0) <= 65535 and _is_host(match["host"]):
+        return match
+    return None
 
 
 def _is_host(host: str) -> bool:
@@ -467,12 +484,46 @@ def _is_host(host: str) -> bool:
     return True
 
 
-def _check_server_url(server_url: object) -> None:
+def _explain_url_refusal(url: str) -> str:
+    """Say which rule a URL breaks that _match_url() refused, without quoting it."""
+    if len(url) > _MAX_URL:
+        return f"more than {_MAX_URL} characters"
+    scheme = re.match("[Hh][Tt][Tt][Pp][Ss]?://", url)
+    before_query = re.split("[?#]", url[scheme.end() :] if scheme else "")[0]
+    authority = before_query.partition("/")[0]
+    if any(char < " " or char == "\x7f" for char in url):
+        return "a control character"
+    if " " in url:
+        return "a space"
+    if not url.isascii():
+        return (
+            "a character beyond ASCII: write a host in punycode, and percent-encode"
+            " the rest"
+        )
+    if not scheme:
+        return "no http or https scheme followed by ://"
+    if "@" in authority:
+        return "a user name"
+    if "\\" in before_query:
+        return "a backslash"
+    if any(char in url for char in '"<>'):
+        return "a quote or angle bracket"
+    # All that is left is the host and the port, and the host alone may be good.
+    if _match_url("https://" + authority.rpartition(":")[0]):
+        return "a bad port"
+    return "a bad host"
+
+
+def _check_server_url(server_url: object, allow_http: object) -> None:
+    _check_type("allow_http", allow_http, bool, "a bool")
     match = _check_url("server_url", server_url)
-    if match["scheme"].lower() != "https" and not _is_loopback(match["host"]):
+    if not (
+        match["scheme"].lower() == "https" or allow_http or _is_loopback(match["host"])
+    ):
         problem = (
-            "expected https (http only for localhost, 127.0.0.0/8 and [::1], since the"
-            " key travels in the request); got http to another host"
+            "expected https, since the key travels in the request; got http to another"
+            " host than localhost, 127.0.0.0/8 or [::1], which needs allow_http=True"
+            " (--allow-http) and a network that you trust"
         )
     elif match["tail"]:
         problem = "expected no query and no fragment; got one"
@@ -800,6 +851,9 @@ def _main() -> int:
         "--return-url", metavar="URL", help="where the portal's back button leads"
     )
     parser.add_argument("--server-url", metavar="URL", default=DEFAULT_SERVER_URL)
+    parser.add_argument(
+        "--allow-http", action="store_true", help="send the key over plain http"
+    )
     parser.add_argument("--timeout", metavar="SECONDS", default="10")
     parser.add_argument(
         "--version", action="version", version=f"autumn_portal {__version__}"
@@ -816,7 +870,10 @@ def _main() -> int:
             args.customer_id, args.configuration_id, args.return_url
         )
         response = open_customer_portal(
-            params, server_url=args.server_url, timeout=_parse_seconds(args.timeout)
+            params,
+            server_url=args.server_url,
+            timeout=_parse_seconds(args.timeout),
+            allow_http=args.allow_http,
         )
     except AutumnError as exc:
         print(f"autumn_portal: {exc}", file=sys.stderr)
