@@ -42,7 +42,7 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, Optional, cast
+from typing import TYPE_CHECKING, Any, Optional, Union, cast
 
 if TYPE_CHECKING:
     import ssl  # at run time a Python without it can still use all but https
@@ -316,47 +316,55 @@ def build_request(
 
 
 def parse_response(
-    status: int, headers: Mapping[str, str], body: bytes
+    status: int,
+    headers: Union[Mapping[str, str], http.client.HTTPMessage],
+    body: Union[bytes, bytearray, memoryview],
 ) -> OpenCustomerPortalResponse:
-    """Make the response from an answer, or raise the error that it is.
+    """Turn an HTTP response into a portal, or raise AutumnAPIError.
 
     Args:
-        status: The answer's HTTP status.
-        headers: The answer's headers, their names in any case.
-        body: The answer's body, decompressed if it was compressed.
+        status: The response's HTTP status.
+        headers: The response's headers, their names in any case. A header that is not
+            a str counts as absent.
+        body: The response's body, decompressed if it was compressed.
 
     Raises:
-        AutumnAPIError: The answer is not a 200 with a portal in it.
+        AutumnAPIError: The response is not a 200 with a portal in it.
+        AutumnValidationError: An argument is of another type.
     """
-    retry_after = _parse_retry_after(headers)
-    answer = _parse_json_object(body)
+    _check_type("status", status, int, "an int")
+    mappings = (Mapping, http.client.HTTPMessage)
+    _check_type("headers", headers, mappings, "a mapping or an HTTPMessage")
+    _check_type("body", body, (bytes, bytearray, memoryview), "bytes")
+    body = bytes(body)
+    fields = _parse_json_object(body)
     if status == 200:
         if len(body) > _MAX_BODY:
-            problem = "the answer is over 1 MiB"
-        elif answer is None:
-            problem = "the answer is not a JSON object"
+            problem = "it is over 1 MiB"
+        elif fields is None:
+            problem = f"no JSON object, or one with over {_MAX_BRACKETS} brackets"
         else:
             portal: dict[str, Any] = {
-                name: answer.get(name) for name in ("customer_id", "url")
+                name: fields.get(name) for name in ("customer_id", "url")
             }
             try:
                 return OpenCustomerPortalResponse(**portal)
             except AutumnValidationError as exc:
                 problem = str(exc)
-        # Of the body no word, for the portal's URL may be in it.
-        raise AutumnAPIError(status, f"the answer cannot be used: {problem}")
+        # Never quote the body: it may contain the portal URL.
+        raise AutumnAPIError(status, f"the response cannot be used: {problem}")
 
-    # Nor of another 2xx's: it may be a portal cut short.
-    if answer is None and not 200 <= status < 300:
-        answer = {"message": body.decode("utf-8-sig", errors="replace")}
-    answer = answer or {}
-    message, code = answer.get("message"), answer.get("code")
+    # Nor any other 2xx's: it may be a portal cut short.
+    if fields is None and not 200 <= status < 300:
+        fields = {"message": body.decode("utf-8-sig", errors="replace")}
+    fields = fields or {}
+    message, code = fields.get("message"), fields.get("code")
     text = _one_line(message, 400) if isinstance(message, str) else ""
-    text = text or "the answer has no message"
+    text = text or "the response has no message"
     if 300 <= status < 400:
         text = f"redirects are not followed: {text}"
     code = code if isinstance(code, str) else None
-    raise AutumnAPIError(status, text, code, retry_after)
+    raise AutumnAPIError(status, text, code, _parse_retry_after(headers))
 
 
 def open_customer_portal(
@@ -436,8 +444,9 @@ def _refusal(field: str, expected: str, value: object) -> AutumnValidationError:
     return AutumnValidationError(field, f"expected {expected}; got {kind}")
 
 
-def _check_type(field: str, value: object, kind: type, expected: str) -> None:
-    if not isinstance(value, kind):
+def _check_type(field: str, value: object, types: Any, expected: str) -> None:
+    # A bool is an int, but no status, no number of seconds and no number of retries.
+    if not isinstance(value, types) or (isinstance(value, bool) and types is not bool):
         raise _refusal(field, expected, value)
 
 
@@ -564,19 +573,13 @@ def _find_key(secret_key: object) -> str:
     raise AutumnValidationError("secret_key", problem)
 
 
-def _check_options(timeout: object, max_retries: object, context: object) -> None:
-    if (
-        isinstance(timeout, bool)
-        or not isinstance(timeout, (int, float))
-        or not 0 < timeout <= _MAX_TIMEOUT
-    ):
-        expected = f"seconds above 0 and at most {_MAX_TIMEOUT}, int or float"
+def _check_options(timeout: Any, max_retries: Any, context: object) -> None:
+    expected = f"seconds above 0 and at most {_MAX_TIMEOUT}, int or float"
+    _check_type("timeout", timeout, (int, float), expected)
+    if not 0 < timeout <= _MAX_TIMEOUT:
         raise _refusal("timeout", expected, timeout)
-    if (
-        isinstance(max_retries, bool)
-        or not isinstance(max_retries, int)
-        or max_retries < 0
-    ):
+    _check_type("max_retries", max_retries, int, "an int of 0 or more")
+    if max_retries < 0:
         raise _refusal("max_retries", "an int of 0 or more", max_retries)
     tls = sys.modules.get("ssl")  # without it there is no SSLContext
     if context is not None and not (tls and isinstance(context, tls.SSLContext)):
@@ -807,23 +810,19 @@ def _parse_json_object(body: bytes) -> Optional[dict[str, Any]]:
     if body.count(b"[") + body.count(b"{") > _MAX_BRACKETS:
         return None
     try:
-        answer: Any = json.loads(body.decode("utf-8-sig"), parse_int=_parse_int)
+        # float(), as no number is used: int() takes seconds over a megabyte of digits,
+        # or refuses them, which would spoil a good portal.
+        value: Any = json.loads(body.decode("utf-8-sig"), parse_int=float)
     except (ValueError, RecursionError):
         return None
-    return cast(dict[str, Any], answer) if isinstance(answer, dict) else None
+    return cast(dict[str, Any], value) if isinstance(value, dict) else None
 
 
-def _parse_int(digits: str) -> int:
-    # CPython's limit since 3.9.14; before, int() takes seconds over a megabyte of them.
-    if len(digits) > 4300:
-        raise ValueError("too many digits")
-    return int(digits)
-
-
-def _parse_retry_after(headers: Mapping[str, str]) -> Optional[int]:
-    for name, value in dict(headers).items():
-        if name.lower() == "retry-after" and re.fullmatch("[0-9]{1,9}", value):
-            return int(value)
+def _parse_retry_after(headers: Mapping[Any, Any]) -> Optional[int]:
+    for name, value in headers.items():
+        if isinstance(name, str) and name.lower() == "retry-after":
+            if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value):
+                return int(value)
     return None
 
 

@@ -1171,7 +1171,16 @@ class BuildRequestTests(TestCase):
 
 class ParseResponseTests(TestCase):
     def test_a_portal(self):
-        for body in (BODY, b"\xef\xbb\xbf" + BODY, BODY[:-1] + b', "more": [1, 2.5]}'):
+        for body in (
+            BODY,
+            b"\xef\xbb\xbf" + BODY,
+            BODY[:-1] + b', "more": [1, 2.5]}',
+            BODY[:-1] + b', "more": ' + b"9" * 10_000 + b"}",
+            BODY[:-1] + b', "more": [' + b"[], " * 498 + b"0]}",
+            bytearray(BODY),
+            memoryview(BODY),
+            memoryview(bytes(byte for pair in zip(BODY, BODY) for byte in pair))[::2],
+        ):
             self.assertEqual(
                 parse_response(200, {}, body),
                 OpenCustomerPortalResponse("cus_123", PORTAL_URL),
@@ -1188,7 +1197,7 @@ class ParseResponseTests(TestCase):
             self.assertEqual(response, OpenCustomerPortalResponse(None, PORTAL_URL))
 
     def test_a_200_that_cannot_be_used_says_why_and_shows_nothing(self):
-        no_object = "the answer is not a JSON object"
+        no_object = "no JSON object, or one with over 500 brackets"
         url = "url: expected "
         deep = b"[" * 200_000 + b"]" * 200_000
         for body, why in (
@@ -1204,9 +1213,9 @@ class ParseResponseTests(TestCase):
             (BODY.decode().encode("utf-16"), no_object),
             (deep, no_object),
             (BODY[:-1] + b', "x": ' + deep + b"}", no_object),
-            (BODY[:-1] + b', "x": ' + b"9" * 10_000 + b"}", no_object),
-            (b'{"customer_id": ' + b"9" * 10_000 + b', "url": 1}', no_object),
-            (BODY + b" " * 1_048_576, "the answer is over 1 MiB"),
+            (BODY[:-1] + b', "x": [' + b"[], " * 499 + b"0]}", no_object),
+            (b'{"customer_id": ' + b"9" * 10_000 + b"}", "customer_id: expected a str"),
+            (BODY + b" " * 1_048_576, "it is over 1 MiB"),
             (b"{}", f"{url}an http or https URL"),
             (b'{"url": null, "message": "SENTINEL"}', f"{url}an http or https URL"),
             (b'{"url": 5}', f"{url}an http or https URL"),
@@ -1224,7 +1233,7 @@ class ParseResponseTests(TestCase):
         ):
             with self.subTest(body=body[:60]):
                 error = self.error(AutumnAPIError, parse_response, 200, {}, body)
-                start = f"the answer cannot be used: {why}"
+                start = f"the response cannot be used: {why}"
                 self.assertTrue(error.message.startswith(start), error)
                 self.assertEqual((error.status, error.code), (200, None))
                 self.assertIsNone(error.__context__)
@@ -1255,8 +1264,8 @@ class ParseResponseTests(TestCase):
             (b"x" * 2_000_000, "x" * 397 + "..."),
             (b"[" * 200_000, "[" * 397 + "..."),
             (b"9" * 10_000, "9" * 397 + "..."),
-            (b"", "the answer has no message"),
-            (b" \n", "the answer has no message"),
+            (b"", "the response has no message"),
+            (b" \n", "the response has no message"),
         ):
             with self.subTest(body=body[:40]):
                 error = self.error(AutumnAPIError, parse_response, 502, {}, body)
@@ -1273,7 +1282,7 @@ class ParseResponseTests(TestCase):
         ):
             body = json.dumps(fields).encode()
             error = self.error(AutumnAPIError, parse_response, 500, {}, body)
-            self.assertEqual(error.message, "the answer has no message")
+            self.assertEqual(error.message, "the response has no message")
             self.assertIsNone(error.code)
 
     def test_message_and_code_are_cleaned(self):
@@ -1286,7 +1295,7 @@ class ParseResponseTests(TestCase):
         for status in (100, 101, 199, 201, 202, 204, 206, 299, 400, 500, 999):
             error = self.error(AutumnAPIError, parse_response, status, {}, BODY)
             self.assertEqual(error.status, status)
-            self.assertEqual(error.message, "the answer has no message")
+            self.assertEqual(error.message, "the response has no message")
 
     def test_of_no_2xx_a_body_that_is_no_json_is_shown(self):
         """It may be a portal, cut short."""
@@ -1337,6 +1346,42 @@ class ParseResponseTests(TestCase):
         for headers in (message, fields, types.MappingProxyType(fields)):
             error = self.error(AutumnAPIError, parse_response, 503, headers, b"x")
             self.assertEqual(error.retry_after, 5)
+
+    def test_a_header_that_is_no_str_counts_as_absent(self):
+        """It never spoils a good portal either."""
+        for name, value in (
+            ("Retry-After", 5),
+            ("Retry-After", None),
+            ("Retry-After", b"5"),
+            ("Retry-After", ["5"]),
+            (b"Retry-After", "5"),
+            (None, "5"),
+            (5, 5),
+        ):
+            with self.subTest(name=name, value=value):
+                headers = {name: value}
+                self.assertEqual(parse_response(200, headers, BODY).url, PORTAL_URL)
+                error = self.error(AutumnAPIError, parse_response, 503, headers, b"x")
+                self.assertIsNone(error.retry_after)
+                headers["retry-after"] = "7"
+                error = self.error(AutumnAPIError, parse_response, 503, headers, b"x")
+                self.assertEqual(error.retry_after, 7)
+
+    def test_arguments_of_another_type_are_refused(self):
+        for field, values in (
+            ("status", ("200", 200.0, True, None, b"SENTINEL")),
+            ("headers", (None, [("Retry-After", "5")], "SENTINEL", 5)),
+            ("body", (BODY.decode(), None, 5, [BODY], io.BytesIO(BODY))),
+        ):
+            for value in values:
+                with self.subTest(field=field, value=value):
+                    arguments = {"status": 200, "headers": {}, "body": BODY}
+                    arguments[field] = value
+                    error = self.error(
+                        AutumnValidationError, parse_response, **arguments
+                    )
+                    self.assertEqual(error.field, field)
+                    self.assertTrue(str(error).startswith(f"{field}: expected "))
 
 
 # --- The exchange ---
@@ -2124,7 +2169,7 @@ class HostileServerTests(TestCase):
                 peer.close()
                 self.assertLess(peer.sent, 40_000_000)
                 if kind is AutumnAPIError and error.status == 200:
-                    self.assertIn("the answer is over 1 MiB", str(error))
+                    self.assertIn("it is over 1 MiB", str(error))
 
     def test_an_answer_of_just_1_mib_is_read(self):
         body = BODY + b" " * (1_048_576 - len(BODY))
@@ -2132,7 +2177,7 @@ class HostileServerTests(TestCase):
         open_customer_portal(PARAMS, server_url=peer.url)
         error = self.call_error(AutumnAPIError, peer.url)
         self.assertEqual(
-            str(error), "200: the answer cannot be used: the answer is over 1 MiB"
+            str(error), "200: the response cannot be used: it is over 1 MiB"
         )
 
 
