@@ -35,17 +35,13 @@ import os
 import re
 import socket
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, Optional, Union, cast
-
-if TYPE_CHECKING:
-    import ssl  # at run time a Python without it can still use all but https
+from typing import Any, Optional, Union, cast
 
 __version__ = "1.0.0"
 
@@ -374,7 +370,7 @@ def open_customer_portal(
     server_url: str = DEFAULT_SERVER_URL,
     timeout: float = 10.0,
     max_retries: int = 2,
-    context: "Optional[ssl.SSLContext]" = None,
+    context: Any = None,
     allow_http: bool = False,
 ) -> OpenCustomerPortalResponse:
     """Open a customer's billing portal. Safe to call from many threads at once.
@@ -410,20 +406,29 @@ def open_customer_portal(
     )
     _check_options(timeout, max_retries, context)
     deadline = time.monotonic() + timeout
-    attempt = 0
+    attempts = 0
     while True:
-        attempt += 1
+        attempts += 1
+        # A deep copy, because ProxyHandler writes the proxy's address and password into
+        # the request and its headers. Neither may reach the next attempt.
+        sent = copy.deepcopy(request)
+        error: AutumnError
         try:
-            # A copy, because urllib's ProxyHandler rewrites the request it is given.
-            answer = _attempt(copy.copy(request), attempt, deadline, context)
-            return parse_response(*answer)
-        except (AutumnAPIError, AutumnConnectionError) as exc:
-            if attempt > max_retries or not _is_transient(exc):
-                raise
-            wait = _backoff(attempt, exc)
-            if time.monotonic() + wait >= deadline:  # so after every AutumnTimeoutError
-                raise
-            _log_retry(attempt, exc, wait)
+            return parse_response(*_exchange(sent, deadline, context))
+        except AutumnAPIError as exc:
+            error, transient = exc, exc.status in _TRANSIENT_STATUSES
+        except _EXCHANGE_EXCEPTIONS as exc:
+            source = _describe_source(request, sent, attempts)
+            error, transient = _explain_exception(exc, source, deadline)
+        wait = _draw_wait(attempts, error)
+        # Raised outside `except`, so that __context__ cannot keep a hidden exception.
+        if (
+            not transient
+            or attempts > max_retries
+            or time.monotonic() + wait >= deadline
+        ):
+            raise error
+        _log_retry(attempts, error, wait)
         time.sleep(wait)
 
 
@@ -581,88 +586,34 @@ def _check_options(timeout: Any, max_retries: Any, context: object) -> None:
     _check_type("max_retries", max_retries, int, "an int of 0 or more")
     if max_retries < 0:
         raise _refusal("max_retries", "an int of 0 or more", max_retries)
-    tls = sys.modules.get("ssl")  # without it there is no SSLContext
-    if context is not None and not (tls and isinstance(context, tls.SSLContext)):
+    # Not isinstance(): gevent, eventlet and truststore replace ssl.SSLContext, and a
+    # context made before that is still good.
+    wraps = callable(getattr(type(context), "wrap_socket", None))
+    if context is not None and not wraps:
         raise _refusal("context", "an ssl.SSLContext or None", context)
-
-
-# What urllib, http.client, ssl and the platforms below them raise: first what can be
-# shown, then what may hold bytes of the answer or a proxy's password. Not Exception:
-# others must pass, such as Celery's SoftTimeLimitExceeded, raised by a signal handler.
-_SHOWN_FAILURES = (ImportError, OSError, RuntimeError)
-_HIDDEN_FAILURES = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    TypeError,
-    ValueError,
-    Warning,  # an error under -W error, and raised for some heads
-    http.client.HTTPException,
-)
-
-
-class _AnswerError(http.client.HTTPException):
-    """An answer broke off or is too long; the text is our own, and can be shown."""
-
-
-def _attempt(
-    request: urllib.request.Request, attempt: int, deadline: float, context: Any
-) -> tuple[int, dict[str, str], bytes]:
-    """Make one attempt; what urllib raises becomes an AutumnConnectionError."""
-    server = f"{request.type}://{request.host}"
-    try:
-        return _exchange(request, deadline, context)
-    except (*_SHOWN_FAILURES, *_HIDDEN_FAILURES) as exc:
-        cause: Exception = exc
-        if isinstance(exc, urllib.error.URLError) and isinstance(exc.reason, Exception):
-            cause = exc.reason
-        error = _connection_error(cause, server, attempt, deadline)
-        if isinstance(cause, _SHOWN_FAILURES):
-            raise error from cause
-    # Out here, so that no __context__ keeps what is not to be shown.
-    raise error
-
-
-def _connection_error(
-    cause: Exception, server: str, attempt: int, deadline: float
-) -> AutumnConnectionError:
-    """Make the error for an attempt that ended without a whole answer."""
-    attempts = "1 attempt" if attempt == 1 else f"{attempt} attempts"
-    source = f"from {_one_line(server, 300)}, {attempts}"
-    # Python 3.9's socket.timeout is no TimeoutError. A platform's own timeout, such as
-    # ETIMEDOUT, may come early: that is a failed connection like any other.
-    timed_out = isinstance(cause, (TimeoutError, socket.timeout))
-    if timed_out and time.monotonic() >= deadline - _CLOCK_TICK:
-        return AutumnTimeoutError(f"no answer in time {source}")
-    name = type(cause).__name__
-    if isinstance(cause, (*_SHOWN_FAILURES, _AnswerError)):
-        reason = getattr(cause, "strerror", None) or str(cause) or name
-    else:
-        reason = f"{name}, which is not shown: it may quote the answer"
-    return AutumnConnectionError(f"no answer {source}: {reason}")
 
 
 def _exchange(
     request: urllib.request.Request, deadline: float, context: Any
-) -> tuple[int, dict[str, str], bytes]:
-    """Send the request and read the answer: its status, headers and body."""
+) -> tuple[int, http.client.HTTPMessage, bytes]:
+    """Send a request, and read the response: its status, headers and body."""
     # With these handlers alone, no redirect is followed and no status raises.
     opener = urllib.request.OpenerDirector()
-    opener.add_handler(_Handler(deadline, context))
-    if not _is_loopback(request.host):
+    opener.add_handler(_DeadlineHandler(deadline, context))
+    # A proxy would see the key in plain http; over https it sees only encrypted traffic.
+    if request.type == "https" and not _is_loopback(request.host):
         opener.add_handler(urllib.request.ProxyHandler())
-    with opener.open(request, timeout=_time_left(deadline)) as response:
+    with opener.open(request) as response:
         body = b""
         while len(body) <= _MAX_BODY and (piece := response.read(65_536)):
             body += piece
-        if len(body) <= _MAX_BODY and response.length:  # promised, and not sent
-            raise _AnswerError("the answer broke off")
-        # items(), as dict() looks each name up from the first header on.
-        return response.status, dict(response.headers.items()), body
+        if len(body) <= _MAX_BODY and response.length:  # the bytes still missing
+            raise _BrokenResponseError("the response broke off")
+        return response.status, response.headers, body
 
 
-class _Handler(urllib.request.AbstractHTTPHandler):
-    """urllib's handler of http and https, with answers that end at the deadline."""
+class _DeadlineHandler(urllib.request.AbstractHTTPHandler):
+    """urllib's handler of http and https, with one deadline for the whole exchange."""
 
     def __init__(self, deadline: float, context: Any) -> None:
         # Others may have raised http.client's debug level, whose output has the key.
@@ -671,50 +622,86 @@ class _Handler(urllib.request.AbstractHTTPHandler):
         self._context = context
 
     def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
-        connect = partial(self._make_connection, http.client.HTTPConnection)
-        return self.do_open(connect, request)
+        return self._open(http.client.HTTPConnection, request)
 
     def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
         if not hasattr(http.client, "HTTPSConnection"):
             raise RuntimeError("TLS is missing: this Python has no ssl module")
-        connect = partial(self._make_connection, http.client.HTTPSConnection)
         context = _default_context() if self._context is None else self._context
-        return self.do_open(connect, request, context=context)
+        return self._open(http.client.HTTPSConnection, request, context=context)
 
-    def _make_connection(self, kind: Any, host: str, **options: Any) -> Any:
-        connection = kind(host, **options)
-        connection.response_class = partial(_Response, self._deadline)
-        return connection
+    def _open(
+        self, connection_class: Any, request: urllib.request.Request, **options: Any
+    ) -> http.client.HTTPResponse:
+        def make_connection(host: str, **more: Any) -> Any:
+            connection = connection_class(host, **more)
+            connection._create_connection = self._connect
+            connection.response_class = partial(_BoundedResponse, self._deadline)
+            return connection
 
-    http_request = https_request = urllib.request.AbstractHTTPHandler.do_request_
+        return self.do_open(make_connection, request, **options)
+
+    def _connect(self, address: tuple[str, int], *_: object) -> socket.socket:
+        """Connect to the first address of a host that accepts.
+
+        Each address gets an equal share of the time left, so that one that never
+        responds leaves time for the next. socket.create_connection() would give each
+        all of it.
+        """
+        error = OSError("the host name has no address")
+        # Positional, as socket.create_connection() calls it: people replace both.
+        infos: list[Any] = socket.getaddrinfo(*address, 0, socket.SOCK_STREAM)
+        for number, info in enumerate(infos):
+            host, port, *ipv6 = info[4]
+            if any(ipv6[1:]):  # the scope of a link-local address
+                host = f"{host}%{ipv6[1]}"
+            try:
+                share = _time_left(self._deadline) / (len(infos) - number)
+                connection = socket.create_connection((host, port), share)
+            except OSError as exc:
+                error = exc
+            else:
+                # For CONNECT or the TLS handshake: all the time left, but never 0,
+                # which would mean not to wait.
+                left = self._deadline - time.monotonic()
+                connection.settimeout(max(left, 0.001))
+                return connection
+        raise error
 
 
-class _Response(http.client.HTTPResponse):
-    """An answer that is read, from its first byte to its last, before the deadline."""
+class _BoundedResponse(http.client.HTTPResponse):
+    """A response that is read before the deadline, and only up to a size."""
 
     def __init__(self, deadline: float, sock: socket.socket, **options: Any) -> None:
         super().__init__(sock, **options)
-        self._stream = _Stream(self.fp.detach(), sock, deadline)
-        # The size is Python 3.13's default: what is read ahead counts as the head's.
+        self._stream = _BoundedStream(self.fp.detach(), sock, deadline)
+        # 8192 is Python 3.13's default. What is read ahead counts as headers.
         self.fp = io.BufferedReader(self._stream, 8192)
 
     def begin(self) -> None:
-        """Read the head; refuse one cut short, which http.client takes for whole."""
+        """Read the status and headers, past interim responses such as 103.
+
+        http.client passes over 100 alone, and takes headers that are cut short for
+        whole.
+        """
         super().begin()
+        while 102 <= self.status < 200:
+            self.headers: Any = None  # else http.client takes the response for read
+            super().begin()
         if self._stream.ended:
-            raise _AnswerError("the answer broke off")
+            raise _BrokenResponseError("the response broke off")
         self._stream.budget = 2 * _MAX_BODY  # twice, for the chunks' own lines
 
 
-class _Stream(io.RawIOBase):
+class _BoundedStream(io.RawIOBase):
     """What a socket receives, until the deadline or a limit is reached.
 
     A socket's timeout bounds one wait: a server that sends a byte now and then never
-    meets it. The limit is there for a head that takes seconds to parse, and for a chunk
+    meets it. The limit is there for headers that take seconds to parse, and for a chunk
     of size -1, with which http.client reads all that the server sends.
 
     Attributes:
-        budget: How many bytes more may come.
+        budget: How many more bytes may come.
         ended: Whether the server has closed its side.
     """
 
@@ -731,15 +718,21 @@ class _Stream(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         self._sock.settimeout(_time_left(self._deadline))
         count: int = self._raw.readinto(buffer)  # with a timeout, it is never None
+        # Anew, for the TLS handshake that follows a proxy's response to CONNECT.
+        self._sock.settimeout(_time_left(self._deadline))
         self.ended = count == 0
         self.budget -= count
         if self.budget < 0:
-            raise _AnswerError("the answer is too long")
+            raise _BrokenResponseError("the response is too long")
         return count
 
     def close(self) -> None:
         self._raw.close()
         super().close()
+
+
+class _BrokenResponseError(http.client.HTTPException):
+    """A response broke off or is too long; the text is ours, and shows nothing of it."""
 
 
 def _time_left(deadline: float) -> float:
@@ -749,17 +742,11 @@ def _time_left(deadline: float) -> float:
     return left
 
 
-_context_lock = threading.Lock()
-
-
+# Without a lock: one that is held while another thread forks would hang the child. First
+# calls that race may each make a context, and that does no harm.
+@cache
 def _default_context() -> Any:
     """Return the process's one TLS context; making it costs more than a call."""
-    with _context_lock:
-        return _make_context()
-
-
-@cache
-def _make_context() -> Any:
     import ssl
 
     context = ssl.create_default_context()
@@ -767,35 +754,96 @@ def _make_context() -> Any:
     return context
 
 
-def _is_transient(error: AutumnError) -> bool:
-    """Tell whether another attempt may succeed."""
-    if isinstance(error, AutumnAPIError):
-        return error.status in _TRANSIENT_STATUSES
-    # Without a cause, the answer broke off or was no HTTP, mostly. The cause of a
-    # certificate that does not verify is an OSError, but a ValueError too.
-    cause = error.__cause__
-    return cause is None or (
-        isinstance(cause, OSError) and not isinstance(cause, ValueError)
+# All that urllib, http.client, ssl and the platforms below them raise. Not Exception:
+# others must pass, such as Celery's SoftTimeLimitExceeded, raised by a signal handler.
+_EXCHANGE_EXCEPTIONS = (
+    ArithmeticError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    Warning,  # an error under -W error, and raised for some headers
+    http.client.HTTPException,
+)
+
+
+def _explain_exception(
+    exc: Exception, source: str, deadline: float
+) -> tuple[AutumnConnectionError, bool]:
+    """Return the error that an exception becomes, and whether a retry may help."""
+    # urllib wraps what fails before the response.
+    if isinstance(exc, urllib.error.URLError) and isinstance(exc.reason, Exception):
+        exc = exc.reason
+    # Python 3.9's socket.timeout is no TimeoutError. A platform's own timeout, such as
+    # ETIMEDOUT, may come early: that is a failed connection like any other.
+    timed_out = isinstance(exc, (TimeoutError, socket.timeout))
+    if timed_out and time.monotonic() >= deadline - _CLOCK_TICK:
+        error: AutumnConnectionError = AutumnTimeoutError(
+            f"no response in time {source}"
+        )
+        error.__cause__ = exc
+        return error, False
+
+    # An unverified certificate is a ValueError too. Of other ValueErrors, and of
+    # TypeErrors and the like, a second attempt would make as many.
+    transient = isinstance(exc, (OSError, http.client.HTTPException)) and not (
+        isinstance(exc, (ValueError, http.client.InvalidURL))
     )
+    shown = isinstance(exc, (ImportError, OSError, RuntimeError, _BrokenResponseError))
+    if shown:
+        reason = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
+    else:
+        reason = _locate(exc)
+    error = AutumnConnectionError(f"no response {source}: {reason}")
+    error.__cause__ = exc if shown else None
+    return error, transient
 
 
-def _backoff(attempt: int, error: AutumnError) -> float:
+def _locate(exc: Exception) -> str:
+    """Name an exception by type, file and line: its text may quote the response."""
+    import traceback
+
+    name = type(exc).__name__
+    for frame, line in traceback.walk_tb(exc.__traceback__):
+        file = os.path.basename(frame.f_code.co_filename)
+        name = f"{type(exc).__name__} at {file}:{line}"
+    return name
+
+
+def _describe_source(
+    request: urllib.request.Request, sent: urllib.request.Request, attempts: int
+) -> str:
+    """Name the server, the proxy if there is one, and the number of attempts."""
+    source = _one_line(f"from {request.type}://{request.host}", 200)
+    if sent.host != request.host:  # then ProxyHandler has put in the proxy's
+        match = _match_url(f"http://{sent.host}")
+        is_host = match and not match["path"] + match["tail"]
+        source += " through " + (
+            _one_line(f"the proxy {sent.host}", 100) if is_host else "a proxy"
+        )
+    return f"{source}, {attempts} attempt{'' if attempts == 1 else 's'}"
+
+
+def _draw_wait(attempts: int, error: AutumnError) -> float:
     """Draw the seconds to wait, at random, so that callers do not retry in step."""
     import random
 
-    wait = _FIRST_BACKOFF * 2.0 ** (attempt - 1) * random.uniform(0.5, 1)
-    return max(wait, getattr(error, "retry_after", None) or 0)
+    backoff = _FIRST_BACKOFF * 2.0 ** (attempts - 1) * random.uniform(0.5, 1)
+    return backoff + (getattr(error, "retry_after", None) or 0)
 
 
-def _log_retry(attempt: int, error: AutumnError, wait: float) -> None:
+def _log_retry(attempts: int, error: AutumnError, wait: float) -> None:
     import logging
 
     # Of the error only what no server can word: its text may quote the answer.
     status = f"status {error.status}" if isinstance(error, AutumnAPIError) else None
     logging.getLogger(__name__).info(
         "Attempt %d to open a portal failed (%s), the next is in %.2f s",
-        attempt,
-        status or "no answer",
+        attempts,
+        status or "no response",
         wait,
     )
 
@@ -818,11 +866,15 @@ def _parse_json_object(body: bytes) -> Optional[dict[str, Any]]:
     return cast(dict[str, Any], value) if isinstance(value, dict) else None
 
 
-def _parse_retry_after(headers: Mapping[Any, Any]) -> Optional[int]:
+def _parse_retry_after(headers: Any) -> Optional[int]:
     for name, value in headers.items():
-        if isinstance(name, str) and name.lower() == "retry-after":
-            if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value):
-                return int(value)
+        if (
+            isinstance(name, str)
+            and name.lower() == "retry-after"
+            and isinstance(value, str)
+            and re.fullmatch("[0-9]{1,9}", value)
+        ):
+            return int(value)
     return None
 
 
