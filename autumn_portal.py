@@ -43,7 +43,7 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any, Optional, Union, cast
 
-__version__ = "1.0.0"
+__version__ = "1.1.0"
 
 __all__ = [
     "API_VERSION",
@@ -376,7 +376,8 @@ def open_customer_portal(
     """Open a customer's billing portal. Safe to call from many threads at once.
 
     Each call makes a new portal session, so calling again does no harm. Redirects are
-    not followed. Proxy variables are honoured, but not for a server on loopback.
+    not followed. Proxy variables are honoured for https, but not for a server on
+    loopback.
 
     Args:
         params: Whose portal to open, and how.
@@ -385,13 +386,11 @@ def open_customer_portal(
         server_url: Where Autumn runs, without the /v1. https; http only for localhost,
             127.0.0.0/8 and [::1], since the key travels in the request.
         timeout: Seconds for the whole call, retries and waits between them included:
-            above 0, at most 86,400. Only connecting may pass it: each address tried
-            and the TLS handshake may take what was left when the attempt began, and
-            name resolution is not bounded.
+            above 0, at most 86,400. Only name resolution is not bounded by it.
         max_retries: How many more attempts may follow a failed connection or a status
             429, 500, 502, 503 or 504; 0 for none.
-        context: TLS settings, such as a private CA's. None for the system's CAs, read
-            once per process.
+        context: An ssl.SSLContext, such as one with a private CA. None for the
+            system's CAs, read once per process.
         allow_http: Whether server_url may be http for any host: for a self-hosted
             Autumn on a network that you trust, which sees the key.
 
