@@ -37,6 +37,7 @@ import socket
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -73,6 +74,7 @@ _MAX_ID = 1024  # characters; Autumn sets no limit, and longer ones are mistakes
 _MAX_URL = 8192  # characters
 _MAX_BODY = 1_048_576  # bytes: 1 MiB; Autumn's answers have some 150
 _MAX_HEAD = 40_960  # bytes: 32 KiB of head, and 8 KiB of body read ahead with it
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _MAX_BRACKETS = 500  # in a body that is JSON
 _TRANSIENT_STATUSES = frozenset({429, 500, 502, 503, 504})
 _FIRST_BACKOFF = 0.25  # seconds; doubles with each retry
@@ -84,8 +86,6 @@ _TYPESCRIPT_NAMES = {
     "configuration_id": "configurationId",
     "return_url": "returnUrl",
 }
-
-_VISIBLE = re.compile(r"[!-~]*")  # visible ASCII
 
 # An allow-list, because browsers and urlsplit() disagree on what the host of many
 # other URLs is. The scheme is spelled out: re.IGNORECASE takes U+017F for an "s".
@@ -333,7 +333,8 @@ def parse_response(
     _check_type("headers", headers, mappings, "a mapping or an HTTPMessage")
     _check_type("body", body, (bytes, bytearray, memoryview), "bytes")
     body = bytes(body)
-    fields = _parse_json_object(body)
+    text = body.removeprefix(_BYTE_ORDER_MARK)
+    fields = _parse_json_object(text)
     if status == 200:
         if len(body) > _MAX_BODY:
             problem = "it is over 1 MiB"
@@ -352,15 +353,15 @@ def parse_response(
 
     # Nor any other 2xx's: it may be a portal cut short.
     if fields is None and not 200 <= status < 300:
-        fields = {"message": body.decode("utf-8-sig", errors="replace")}
+        fields = {"message": text.decode(errors="replace")}
     fields = fields or {}
     message, code = fields.get("message"), fields.get("code")
-    text = _one_line(message, 400) if isinstance(message, str) else ""
-    text = text or "the response has no message"
+    message = _one_line(message, 400) if isinstance(message, str) else ""
+    message = message or "the response has no message"
     if 300 <= status < 400:
-        text = f"redirects are not followed: {text}"
+        message = f"redirects are not followed: {message}"
     code = code if isinstance(code, str) else None
-    raise AutumnAPIError(status, text, code, _parse_retry_after(headers))
+    raise AutumnAPIError(status, message, code, _parse_retry_after(headers))
 
 
 def open_customer_portal(
@@ -441,11 +442,15 @@ def _refusal(field: str, expected: str, value: object) -> AutumnValidationError:
     elif isinstance(value, str) and not value:
         kind = "an empty str"
     elif isinstance(value, str):
-        visible = "" if _VISIBLE.fullmatch(value) else ", not all of it visible ASCII"
+        visible = "" if _is_visible_ascii(value) else ", not all of it visible ASCII"
         kind = f"a str of length {len(value)}{visible}"
     else:
         kind = f"a value of type {type(value).__name__}"
     return AutumnValidationError(field, f"expected {expected}; got {kind}")
+
+
+def _is_visible_ascii(text: str) -> bool:
+    return text.isascii() and text.isprintable() and " " not in text
 
 
 def _check_type(field: str, value: object, types: Any, expected: str) -> None:
@@ -458,7 +463,7 @@ def _check_id(field: str, value: object) -> None:
     if not (
         isinstance(value, str)
         and 1 <= len(value) <= _MAX_ID
-        and _VISIBLE.fullmatch(value)
+        and _is_visible_ascii(value)
     ):
         expected = f"a str of 1 to {_MAX_ID} visible ASCII characters"
         raise _refusal(field, expected, value)
@@ -485,11 +490,13 @@ def _match_url(url: str) -> Optional[re.Match[str]]:
 
 def _is_host(host: str) -> bool:
     """Tell whether a host that _URL let in is a name, or an address written plainly."""
-    last_label = host.rstrip(".").rpartition(".")[2]
+    last_label = host.rstrip(".").rpartition(".")[2].lower()
     try:
         if host.startswith("["):
             ipaddress.IPv6Address(host[1:-1])
-        elif re.fullmatch("[0-9]+|0[Xx][0-9A-Fa-f]*", last_label):
+        elif last_label.isdigit() or (
+            last_label.startswith("0x") and not last_label[2:].strip("0123456789abcdef")
+        ):
             # Python 3.9.2 reads 010.0.0.1 as 10.0.0.1, and browsers as 8.0.0.1.
             return str(ipaddress.IPv4Address(host)) == host
     except ValueError:
@@ -531,7 +538,7 @@ def _check_server_url(server_url: object, allow_http: object) -> None:
     _check_type("allow_http", allow_http, bool, "a bool")
     match = _check_url("server_url", server_url)
     if not (
-        match["scheme"].lower() == "https" or allow_http or _is_loopback(match["host"])
+        match["scheme"].lower() == "https" or allow_http or _is_loopback(match.string)
     ):
         problem = (
             "expected https, since the key travels in the request; got http to another"
@@ -547,11 +554,11 @@ def _check_server_url(server_url: object, allow_http: object) -> None:
     raise AutumnValidationError("server_url", problem)
 
 
-def _is_loopback(host: str) -> bool:
-    """Tell whether a host that _is_host() let in, port or not, is this machine."""
-    return bool(
-        re.fullmatch(r"(localhost|127\.[0-9.]+|\[::1\])(:[0-9]+)?", host.lower())
-    )
+def _is_loopback(url: str) -> bool:
+    """Tell whether the host of a URL that _match_url() let in is this machine."""
+    host = urllib.parse.urlsplit(url).hostname or ""
+    in_127 = host.startswith("127.") and not host.strip("0123456789.")
+    return in_127 or host in ("localhost", "::1")
 
 
 def _find_key(secret_key: object) -> str:
@@ -568,7 +575,7 @@ def _find_key(secret_key: object) -> str:
         problem = f"expected a key; got an empty str{where}"
     elif secret_key.endswith(("\n", "\r")):
         problem = f"expected visible ASCII; got a trailing newline{where}: strip it"
-    elif not _VISIBLE.fullmatch(secret_key):
+    elif not _is_visible_ascii(secret_key):
         problem = f"expected visible ASCII; got other characters{where}"
     elif secret_key.startswith("am_pk"):
         problem = f"expected a secret key (am_sk...); got a publishable one{where}"
@@ -600,7 +607,7 @@ def _exchange(
     opener = urllib.request.OpenerDirector()
     opener.add_handler(_DeadlineHandler(deadline, context))
     # A proxy would see the key in plain http; over https it sees only encrypted traffic.
-    if request.type == "https" and not _is_loopback(request.host):
+    if request.type == "https" and not _is_loopback(request.full_url):
         opener.add_handler(urllib.request.ProxyHandler())
     with opener.open(request) as response:
         body = b""
@@ -847,19 +854,19 @@ def _log_retry(attempts: int, error: AutumnError, wait: float) -> None:
     )
 
 
-def _parse_json_object(body: bytes) -> Optional[dict[str, Any]]:
-    """Return the JSON object that a body is, None for any other body.
+def _parse_json_object(text: bytes) -> Optional[dict[str, Any]]:
+    """Return the JSON object that a text is, None for any other text.
 
     No exception gets out: json's own holds the body, and the body a credential.
     """
     # JSON nested deep is a RecursionError, but ends CPython in WebAssembly (seen with
     # 4,000 levels) and in threads with small stacks. Autumn's answers have one level.
-    if body.count(b"[") + body.count(b"{") > _MAX_BRACKETS:
+    if text.count(b"[") + text.count(b"{") > _MAX_BRACKETS:
         return None
     try:
         # float(), as no number is used: int() takes seconds over a megabyte of digits,
         # or refuses them, which would spoil a good portal.
-        value: Any = json.loads(body.decode("utf-8-sig"), parse_int=float)
+        value: Any = json.loads(text.decode(), parse_int=float)
     except (ValueError, RecursionError):
         return None
     return cast(dict[str, Any], value) if isinstance(value, dict) else None
@@ -871,7 +878,9 @@ def _parse_retry_after(headers: Any) -> Optional[int]:
             isinstance(name, str)
             and name.lower() == "retry-after"
             and isinstance(value, str)
-            and re.fullmatch("[0-9]{1,9}", value)
+            and value.isascii()
+            and value.isdigit()
+            and len(value) <= 9
         ):
             return int(value)
     return None
