@@ -592,8 +592,8 @@ def _check_options(timeout: Any, max_retries: Any, context: object) -> None:
     _check_type("max_retries", max_retries, int, "an int of 0 or more")
     if max_retries < 0:
         raise _refusal("max_retries", "an int of 0 or more", max_retries)
-    # Not isinstance(): gevent, eventlet and truststore replace ssl.SSLContext, and a
-    # context made before that is still good.
+    # Not isinstance(): gevent, eventlet and truststore replace ssl.SSLContext, so that a
+    # context made before is no instance of it.
     wraps = callable(getattr(type(context), "wrap_socket", None))
     if context is not None and not wraps:
         raise _refusal("context", "an ssl.SSLContext or None", context)
@@ -810,13 +810,13 @@ def _explain_exception(
 
 def _locate(exc: Exception) -> str:
     """Name an exception by type, file and line: its text may quote the response."""
-    import traceback
-
-    name = type(exc).__name__
-    for frame, line in traceback.walk_tb(exc.__traceback__):
-        file = os.path.basename(frame.f_code.co_filename)
-        name = f"{type(exc).__name__} at {file}:{line}"
-    return name
+    name = place = type(exc).__name__
+    step = exc.__traceback__
+    while step:
+        file = os.path.basename(step.tb_frame.f_code.co_filename)
+        place = f"{name} at {file}:{step.tb_lineno}"
+        step = step.tb_next
+    return place
 
 
 def _describe_source(
@@ -842,6 +842,10 @@ def _draw_wait(attempts: int, error: AutumnError) -> float:
 
 
 def _log_retry(attempts: int, error: AutumnError, wait: float) -> None:
+    # Nobody who has not imported logging sees the line. An import here could also hang
+    # a child that another thread forks meanwhile.
+    if "logging" not in sys.modules:
+        return
     import logging
 
     # Of the error only what no server can word: its text may quote the answer.

@@ -2178,6 +2178,15 @@ class RetryTests(TestCase):
         second = line.format(2, "no response") + " in 0.50 s"
         self.assertEqual(logs.output, [first, second])
 
+    def test_a_retry_does_not_import_logging(self):
+        """Nobody would see the line, and a child forked meanwhile could hang."""
+        self.clock()
+        peer = Peer(self, [RESET], [answer()])
+        with mock.patch.dict(sys.modules):
+            del sys.modules["logging"]
+            open_customer_portal(PARAMS, server_url=peer.url)
+            self.assertNotIn("logging", sys.modules)
+
     def test_the_logger_is_named_as_the_module_wherever_it_is_copied_to(self):
         module = load_copy("billing_portal")
         peer = Peer(self, [RESET], [answer()])
@@ -2826,6 +2835,10 @@ class VendoringTests(TestCase):
 class ReadmeTests(TestCase):
     """Runs the examples, against the stand-in over TLS, with a module of their own."""
 
+    HEADERS = types.MappingProxyType(
+        {"Location": PORTAL_URL, "Cache-Control": "no-store"}
+    )
+
     def setUp(self):
         super().setUp()
         self.blocks = re.findall(
@@ -2849,7 +2862,7 @@ class ReadmeTests(TestCase):
             setattr(module, name, here)
         modules = {
             "autumn_portal": module,
-            "httpx": types.SimpleNamespace(request=self.fake_httpx),
+            "httpx": types.SimpleNamespace(Client=self.fake_httpx_client),
             "pyodide": types.ModuleType("pyodide"),
             "pyodide.http": types.SimpleNamespace(pyfetch=self.fake_pyfetch),
         }
@@ -2864,11 +2877,15 @@ class ReadmeTests(TestCase):
             answer = connection.getresponse()
             return answer.status, dict(answer.headers), answer.read()
 
-    def fake_httpx(self, method, url, *, headers, content, follow_redirects):
+    def fake_httpx_client(self, *, follow_redirects):
         self.assertIs(follow_redirects, False)
-        names = ("status_code", "headers", "content")
-        answer = self.send(method, url, headers, content)
-        return types.SimpleNamespace(**dict(zip(names, answer)))
+
+        def request(method, url, *, headers, content):
+            names = ("status_code", "headers", "content")
+            sent = self.send(method, url, headers, content)
+            return types.SimpleNamespace(**dict(zip(names, sent)))
+
+        return types.SimpleNamespace(request=request)
 
     async def fake_pyfetch(self, url, *, method, headers, body, redirect):
         self.assertEqual(redirect, "manual")
@@ -2887,15 +2904,15 @@ class ReadmeTests(TestCase):
             return load_copy("example", self.script)
 
     def test_every_example_runs(self):
-        self.assertEqual(len(self.blocks), 7)
+        self.assertEqual(len(self.blocks), 6)
         for block in self.blocks:
             self.example(block)
 
     def test_the_first(self):
-        response = self.example("redirect to it with a 303").response
-        self.assertEqual(response.url, PORTAL_URL)
+        example = self.example("the customer's ID is from your session")
+        self.assertEqual((example.status, example.headers), (303, self.HEADERS))
         sent = json.loads(self.autumn.exchanges[0][2])
-        self.assertEqual(sent["return_url"], "https://app.example.com/billing")
+        self.assertEqual(sent["return_url"], "https://app.example.com/")
 
     def invoke_lambda(self, customer_id, query=None):
         """Return the reply to a made-up event, and the lines of the log."""
@@ -2910,10 +2927,7 @@ class ReadmeTests(TestCase):
         return reply, logs.output[1:]
 
     def test_the_lambda_handler_redirects_to_the_portal(self):
-        portal = {
-            "statusCode": 303,
-            "headers": {"Location": PORTAL_URL, "Cache-Control": "no-store"},
-        }
+        portal = {"statusCode": 303, "headers": self.HEADERS}
         good = {"return_url": "https://app.example.com/plans?x=1"}
         for query in (None, {}, good):
             self.assertEqual(self.invoke_lambda("cus_123", query), (portal, []))
@@ -2927,6 +2941,7 @@ class ReadmeTests(TestCase):
             "https://app.example.com@evil.example/",
             "https://app.example.com.evil.example/",
             "https://app.example.com\\@evil.example/",
+            "https://app.example.com/SENTINEL >",
             "javascript:SENTINEL",
             "",
         ):
@@ -2957,40 +2972,55 @@ class ReadmeTests(TestCase):
 
     def test_the_wsgi_application(self):
         application = self.example("def application").application
-        for user, status, headers in (
-            (
-                "cus_123",
-                "303 See Other",
-                {"Location": PORTAL_URL, "Cache-Control": "no-store"},
-            ),
-            ("cus_x", "502 Bad Gateway", {}),
+        for user, status, headers, log in (
+            ("cus_123", "303 See Other", self.HEADERS, []),
+            ("cus_x", "502 Bad Gateway", {}, ["WARNING:example:No portal: 404"]),
         ):
             start_response = mock.Mock()
             environ = {"REMOTE_USER": user}
             setup_testing_defaults(environ)
-            self.assertEqual(list(application(environ, start_response)), [])
+            with self.assertLogs() as logs:
+                logging.getLogger("test").warning("assertLogs() wants a line")
+                self.assertEqual(list(application(environ, start_response)), [])
+            self.assertEqual(logs.output[1:], log)
             start_response.assert_called_once()
             self.assertEqual(start_response.call_args[0][0], status)
             self.assertEqual(
                 dict(start_response.call_args[0][1]), {**headers, "Content-Length": "0"}
             )
 
+    def test_the_handlers_make_their_tls_context_at_import(self):
+        for text in ("def lambda_handler", "def application"):
+            made = ssl.create_default_context()
+            with mock.patch("ssl.create_default_context", return_value=made):
+                example = self.example(text)
+            call = mock.Mock(side_effect=self.portal.AutumnError)
+            claims = {"authorizer": {"jwt": {"claims": {"sub": "c"}}}}
+            with mock.patch.object(example, "open_customer_portal", call):
+                example.logger.disabled = True
+                if text == "def application":
+                    example.application({"REMOTE_USER": "c"}, mock.Mock())
+                else:
+                    example.lambda_handler({"requestContext": claims}, None)
+                example.logger.disabled = False
+            self.assertIs(call.call_args[1]["context"], made)
+
     def test_the_asyncio_example(self):
         portal_url = self.example("asyncio.to_thread").portal_url
         self.assertEqual(asyncio.run(portal_url("cus_123")), PORTAL_URL)
+        sent = json.loads(self.autumn.exchanges[0][2])
+        self.assertEqual(sent["return_url"], "https://app.example.com/billing")
 
     def test_the_examples_for_other_clients(self):
-        for text in ("http.client.HTTPSConnection", "import httpx"):
-            response = self.example(text).response
-            self.assertEqual(
-                response.to_dict(), {"customerId": "cus_123", "url": PORTAL_URL}
-            )
-        open_portal = self.example("import pyfetch").open_portal
-        params = self.portal.OpenCustomerPortalParams("cus_123")
-        self.assertEqual(asyncio.run(open_portal(params, KEY)).url, PORTAL_URL)
-        params = self.portal.OpenCustomerPortalParams("cus_x")
-        with self.assertRaises(self.portal.AutumnAPIError):
-            asyncio.run(open_portal(params, KEY))
+        fetch = self.example("import pyfetch").open_portal
+        for open_portal in (
+            self.example("import httpx").open_portal,
+            lambda params: asyncio.run(fetch(params, KEY)),
+        ):
+            params = self.portal.OpenCustomerPortalParams("cus_123")
+            self.assertEqual(open_portal(params).url, PORTAL_URL)
+            with self.assertRaises(self.portal.AutumnAPIError):
+                open_portal(self.portal.OpenCustomerPortalParams("cus_x"))
 
     def test_the_changelog_opens_with_this_version(self):
         text = (HERE / "README.md").read_text(encoding="utf-8")
