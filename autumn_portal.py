@@ -8,25 +8,26 @@
         customer_id="cus_123",  # from your session, never from the browser
         return_url="https://app.example.com/billing",
     )
-    response = open_customer_portal(params)  # the key is in AUTUMN_SECRET_KEY
-    # Redirect the browser to response.url with a 303. Do not log it: whoever
-    # holds it is the customer.
+    portal = open_customer_portal(params)  # reads the key from AUTUMN_SECRET_KEY
+    # Redirect the browser to portal.url with a 303. Do not log the URL: whoever has
+    # it can use the portal as this customer.
 
-Whatever goes wrong is an AutumnError: AutumnValidationError for a bad value,
-AutumnAPIError for an answer without a portal in it, AutumnConnectionError for no
-whole answer, and AutumnTimeoutError, one of those, for none in time.
+Every failure of a call is an AutumnError: AutumnValidationError for a bad value,
+AutumnAPIError for a response without a portal, AutumnConnectionError if no complete
+response came, and its subclass AutumnTimeoutError if none came in time.
 
-build_request() and parse_response() are the same call without the network, for
-use around another HTTP client. From a shell:
+build_request() and parse_response() do the same without the network, for use with
+another HTTP client. From a shell:
 
     AUTUMN_SECRET_KEY=am_sk_... python3 autumn_portal.py cus_123
 
-The file is made to be copied: Python 3.9 or later, no dependencies, no other file. To
-update a copy, compare __version__ and replace the file. What __all__ lists is stable;
-the wording of messages is not.
+This file is made to be copied, and needs only Python 3.9 or later. To update a copy,
+compare __version__ and replace the file. The names in __all__ are stable; the wording
+of messages is not.
 """
 
 import copy
+import dataclasses
 import http.client
 import io
 import ipaddress
@@ -40,7 +41,6 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any, Optional, Union, cast
 
@@ -63,50 +63,39 @@ __all__ = [
 ]
 
 API_VERSION = "2.2.0"
-"""The x-api-version sent: an old one, as a server refuses those newer than itself."""
+"""Sent as x-api-version. Deliberately old: a server rejects versions newer than its."""
 
 DEFAULT_SERVER_URL = "https://api.useautumn.com"
 """Autumn's own server."""
 
-_PATH = "/v1/billing.open_customer_portal"
-_MAX_TIMEOUT = 86_400  # seconds: a day
-_MAX_ID = 1024  # characters; Autumn sets no limit, and longer ones are mistakes
+_MAX_ID = 1024  # characters; Autumn sets no limit, so this only catches mistakes
 _MAX_URL = 8192  # characters
-_MAX_BODY = 1_048_576  # bytes: 1 MiB; Autumn's answers have some 150
-_MAX_HEAD = 40_960  # bytes: 32 KiB of head, and 8 KiB of body read ahead with it
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_MAX_BRACKETS = 500  # in a body that is JSON
-_TRANSIENT_STATUSES = frozenset({429, 500, 502, 503, 504})
+_MAX_TIMEOUT = 86_400  # seconds: a day
+_MAX_BODY = 1_048_576  # bytes: 1 MiB; a response of Autumn's has about 150
+_MAX_BRACKETS = 500  # in a JSON body; see _parse_json_object()
+_READ_AHEAD = 8192  # bytes of a response; http.client's default since Python 3.13
+_MAX_HEADERS = 32_768 + _READ_AHEAD  # bytes; what is read ahead counts as headers
+_RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504})
 _FIRST_BACKOFF = 0.25  # seconds; doubles with each retry
-_CLOCK_TICK = 0.016  # seconds: how coarse time.monotonic() is on Windows before 3.13
+_CLOCK_TICK = 0.016  # seconds: the step of time.monotonic() on Windows before 3.13
 
-# The wire's names, which are the fields' own, and those of the TypeScript type.
+# The HTTP API's names, which are also the fields', and the TypeScript type's.
 _TYPESCRIPT_NAMES = {
     "customer_id": "customerId",
     "configuration_id": "configurationId",
     "return_url": "returnUrl",
 }
 
-# An allow-list, because browsers and urlsplit() disagree on what the host of many
-# other URLs is. The scheme is spelled out: re.IGNORECASE takes U+017F for an "s".
-_URL = re.compile(
-    r"(?P<scheme>[Hh][Tt][Tt][Pp][Ss]?)://"
-    r"(?P<host>[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:]+\])"
-    r"(?::(?P<port>[0-9]{1,5}))?"
-    r"(?P<path>(?:/[!$-;=@-\[\]-~]*)?)"  # visible ASCII but " # < > ? \
-    r"(?P<tail>(?:[?#][!#-;=?-~]*)?)"  # visible ASCII but " < >
-)
-
 
 class AutumnError(Exception):
-    """Base of every error of this module; its str() is one printable line."""
+    """Base of all errors of this module; its str() is one printable line."""
 
     def __str__(self) -> str:
         return _one_line(super().__str__(), 500)
 
 
 class AutumnValidationError(AutumnError, ValueError):
-    """A value was refused before anything was sent.
+    """A value was refused, and nothing was sent.
 
     Attributes:
         field: The Python name of the refused parameter. For a name that from_dict()
@@ -122,16 +111,16 @@ class AutumnValidationError(AutumnError, ValueError):
 
 
 class AutumnAPIError(AutumnError):
-    """The server answered with something other than a portal.
+    """The server sent a response without a portal.
 
     Attributes:
-        status: The HTTP status, 200 too if the answer could not be used.
-        message: What the server said, or why its 200 could not be used; one printable
+        status: The HTTP status; 200 if the response could not be used.
+        message: The server's message, or why its 200 could not be used: one printable
             line of at most 400 characters.
-        code: Autumn's error code, such as "customer_not_found", of at most 64
-            characters; None if the answer had none.
+        code: Autumn's error code, such as "customer_not_found": at most 64 characters.
+            None if the response had none.
         retry_after: Seconds to wait before another attempt, from the Retry-After
-            header (RFC 9110, section 10.2.3); None without one in whole seconds.
+            header (RFC 9110, section 10.2.3). None without one in whole seconds.
     """
 
     def __init__(
@@ -153,21 +142,21 @@ class AutumnAPIError(AutumnError):
 
 
 class AutumnConnectionError(AutumnError):
-    """No whole answer came: the connection failed, broke or did not speak HTTP."""
+    """No complete response came: the connection failed, broke or did not speak HTTP."""
 
 
 class AutumnTimeoutError(AutumnConnectionError, TimeoutError):
-    """The time allowed for the call ran out before a whole answer came."""
+    """No complete response came within the timeout."""
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class OpenCustomerPortalParams:
     """Whose portal to open, and how: OpenCustomerPortalParams of @useautumn/sdk.
 
     Attributes:
         customer_id: The ID of the customer to open the billing portal for: 1 to 1024
-            visible ASCII characters. Autumn's rule for new IDs is narrower, but has
-            changed; customers with older IDs exist.
+            visible ASCII characters. Autumn's rule for new IDs is stricter, but it has
+            changed, and customers with older IDs exist.
         configuration_id: Stripe billing portal configuration ID, created in the
             Stripe dashboard: 1 to 1024 visible ASCII characters. None for Stripe's
             default configuration.
@@ -179,13 +168,8 @@ class OpenCustomerPortalParams:
     """
 
     customer_id: str
-    """The ID of the customer to open the billing portal for."""
-
     configuration_id: Optional[str] = None
-    """Stripe billing portal configuration ID; None for Stripe's default."""
-
     return_url: Optional[str] = None
-    """URL that the portal's back button leads to; None for the organisation's."""
 
     def __post_init__(self) -> None:
         _check_id("customer_id", self.customer_id)
@@ -195,14 +179,14 @@ class OpenCustomerPortalParams:
             _check_url("return_url", self.return_url)
 
     def to_dict(self) -> dict[str, str]:
-        """Return the fields that are set under the TypeScript type's names.
+        """Return the fields that are not None, by the TypeScript type's names.
 
-        This is not the body of the request: the wire has names in snake_case.
+        Do not send this: the HTTP API uses snake_case names.
         """
         return {
-            theirs: getattr(self, ours)
-            for ours, theirs in _TYPESCRIPT_NAMES.items()
-            if getattr(self, ours) is not None
+            typescript_name: getattr(self, name)
+            for name, typescript_name in _TYPESCRIPT_NAMES.items()
+            if getattr(self, name) is not None
         }
 
     @classmethod
@@ -218,38 +202,34 @@ class OpenCustomerPortalParams:
                 is not valid.
         """
         _check_type("params", mapping, Mapping, "a mapping")
+        known = _TYPESCRIPT_NAMES.values()
         for name in mapping:
-            if name not in _TYPESCRIPT_NAMES.values():
-                known = ", ".join(_TYPESCRIPT_NAMES.values())
-                raise AutumnValidationError(
-                    _one_line(ascii(name), 100), f"expected one of {known}"
-                )
+            if name not in known:
+                problem = f"expected one of {', '.join(known)}"
+                raise AutumnValidationError(_one_line(ascii(name), 100), problem)
         values: dict[str, Any] = {
-            ours: mapping.get(theirs) for ours, theirs in _TYPESCRIPT_NAMES.items()
+            name: mapping.get(typescript_name)
+            for name, typescript_name in _TYPESCRIPT_NAMES.items()
         }
         return cls(**values)
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class OpenCustomerPortalResponse:
     """An open portal.
 
     Attributes:
-        customer_id: The customer's ID as your application knows it, which need not be
-            the one sent; None for a customer who has only Autumn's internal ID. Any
-            str, since the portal is open whatever the ID looks like.
-        url: The https URL of the portal session. A short-lived credential, so repr()
-            leaves it out: redirect the customer to it, keep it out of logs.
+        customer_id: The customer's ID in your application: any str, which may differ
+            from the one sent. None for a customer who has only Autumn's internal ID.
+        url: The https URL of the portal session. It is a short-lived credential, so
+            repr() omits it: redirect the customer to it, and keep it out of logs.
 
     Raises:
         AutumnValidationError: A value is not of that form.
     """
 
     customer_id: Optional[str]
-    """The customer's ID as your application knows it; None if there is none."""
-
-    url: str = field(repr=False)
-    """The https URL of the portal session: a credential."""
+    url: str = dataclasses.field(repr=False)
 
     def __post_init__(self) -> None:
         if self.customer_id is not None:
@@ -258,7 +238,7 @@ class OpenCustomerPortalResponse:
             raise AutumnValidationError("url", "expected an https URL; got an http one")
 
     def to_dict(self) -> dict[str, Optional[str]]:
-        """Return both fields under the TypeScript type's names."""
+        """Return both fields, by the TypeScript type's names."""
         return {"customerId": self.customer_id, "url": self.url}
 
 
@@ -269,22 +249,16 @@ def build_request(
     server_url: str = DEFAULT_SERVER_URL,
     allow_http: bool = False,
 ) -> urllib.request.Request:
-    """Build the request that opens a portal; nothing is sent.
+    """Build the request that opens a portal, without sending it.
 
-    To send it with another HTTP client, take its method, full_url, header_items() and
-    data, leave redirects off, and give the answer to parse_response().
+    To send it with another HTTP client, use its get_method(), full_url, header_items()
+    and data. Turn redirects off, and pass the response to parse_response().
 
     Args:
-        params: Whose portal to open, and how.
-        secret_key: Autumn secret key (am_sk_...). None reads the environment variable
-            AUTUMN_SECRET_KEY.
-        server_url: Where Autumn runs, without the /v1. https; http only for localhost,
-            127.0.0.0/8 and [::1], since the key travels in the request.
-        allow_http: Whether server_url may be http for any host: for a self-hosted
-            Autumn on a network that you trust, which sees the key.
+        params, secret_key, server_url, allow_http: As in open_customer_portal().
 
     Returns:
-        The request, its key in a header that urllib does not send on to a redirect.
+        The request, with the key in a header that urllib does not pass on to redirects.
 
     Raises:
         AutumnValidationError: An argument is not valid, or there is no key.
@@ -292,16 +266,17 @@ def build_request(
     expected = "an OpenCustomerPortalParams of this module"
     _check_type("params", params, OpenCustomerPortalParams, expected)
     _check_server_url(server_url, allow_http)
-    key = _find_key(secret_key)
-    body = {name: getattr(params, name) for name in _TYPESCRIPT_NAMES}
+    key = _get_secret_key(secret_key)
+    fields = {name: getattr(params, name) for name in _TYPESCRIPT_NAMES}
+    # Autumn rejects null, so leave absent fields out.
+    fields = {name: value for name, value in fields.items() if value is not None}
     request = urllib.request.Request(
-        server_url.rstrip("/") + _PATH,
-        # Autumn refuses null: an absent optional is left out.
-        data=json.dumps({k: v for k, v in body.items() if v is not None}).encode(),
+        server_url.rstrip("/") + "/v1/billing.open_customer_portal",
+        data=json.dumps(fields).encode(),
         headers={
             "Accept": "application/json",
             "Content-Type": "application/json",
-            # Cloudflare answers urllib's own with 403, "error code: 1010".
+            # Cloudflare rejects urllib's default with 403, "error code: 1010".
             "User-Agent": f"autumn-portal/{__version__}",
             "X-Api-Version": API_VERSION,
         },
@@ -319,42 +294,40 @@ def parse_response(
     """Turn an HTTP response into a portal, or raise AutumnAPIError.
 
     Args:
-        status: The response's HTTP status.
-        headers: The response's headers, their names in any case. A header that is not
-            a str counts as absent.
-        body: The response's body, decompressed if it was compressed.
+        status: The HTTP status.
+        headers: The headers, with names in any case. A header that is not a str counts
+            as absent.
+        body: The body, already decompressed.
 
     Raises:
-        AutumnAPIError: The response is not a 200 with a portal in it.
-        AutumnValidationError: An argument is of another type.
+        AutumnAPIError: The response is not a 200 with a portal.
+        AutumnValidationError: An argument has the wrong type.
     """
     _check_type("status", status, int, "an int")
     mappings = (Mapping, http.client.HTTPMessage)
     _check_type("headers", headers, mappings, "a mapping or an HTTPMessage")
     _check_type("body", body, (bytes, bytearray, memoryview), "bytes")
     body = bytes(body)
-    text = body.removeprefix(_BYTE_ORDER_MARK)
+    text = body.removeprefix(b"\xef\xbb\xbf")  # the byte order mark
     fields = _parse_json_object(text)
     if status == 200:
         if len(body) > _MAX_BODY:
             problem = "it is over 1 MiB"
         elif fields is None:
-            problem = f"no JSON object, or one with over {_MAX_BRACKETS} brackets"
+            problem = f"it is not a JSON object, or has over {_MAX_BRACKETS} brackets"
         else:
-            portal: dict[str, Any] = {
-                name: fields.get(name) for name in ("customer_id", "url")
-            }
+            customer_id, url = fields.get("customer_id"), fields.get("url", "")
             try:
-                return OpenCustomerPortalResponse(**portal)
+                return OpenCustomerPortalResponse(customer_id, url)
             except AutumnValidationError as exc:
                 problem = str(exc)
         # Never quote the body: it may contain the portal URL.
         raise AutumnAPIError(status, f"the response cannot be used: {problem}")
 
-    # Nor any other 2xx's: it may be a portal cut short.
-    if fields is None and not 200 <= status < 300:
-        fields = {"message": text.decode(errors="replace")}
-    fields = fields or {}
+    # The body of another 2xx is not quoted either: it may be part of a portal.
+    if fields is None:
+        is_2xx = 200 <= status < 300
+        fields = {} if is_2xx else {"message": text.decode(errors="replace")}
     message, code = fields.get("message"), fields.get("code")
     message = _one_line(message, 400) if isinstance(message, str) else ""
     message = message or "the response has no message"
@@ -374,32 +347,32 @@ def open_customer_portal(
     context: Any = None,
     allow_http: bool = False,
 ) -> OpenCustomerPortalResponse:
-    """Open a customer's billing portal. Safe to call from many threads at once.
+    """Open a customer's billing portal. Threads may call this at the same time.
 
-    Each call makes a new portal session, so calling again does no harm. Redirects are
-    not followed. Proxy variables are honoured for https, but not for a server on
-    loopback.
+    Each call creates a new portal session, so calling again does no harm. Redirects are
+    not followed. https goes through the proxy that the environment names, if any; http
+    and loopback never do.
 
     Args:
         params: Whose portal to open, and how.
         secret_key: Autumn secret key (am_sk_...). None reads the environment variable
             AUTUMN_SECRET_KEY.
-        server_url: Where Autumn runs, without the /v1. https; http only for localhost,
-            127.0.0.0/8 and [::1], since the key travels in the request.
-        timeout: Seconds for the whole call, retries and waits between them included:
-            above 0, at most 86,400. Only name resolution is not bounded by it.
+        server_url: Where Autumn runs, without the /v1. https, because the key travels
+            in the request; http only for localhost, 127.0.0.0/8 and [::1].
+        timeout: Seconds for the whole call, with its retries and the waits between
+            them: above 0 and at most 86,400. Only name resolution may take longer.
         max_retries: How many more attempts may follow a failed connection or a status
-            429, 500, 502, 503 or 504; 0 for none.
-        context: An ssl.SSLContext, such as one with a private CA. None for the
-            system's CAs, read once per process.
-        allow_http: Whether server_url may be http for any host: for a self-hosted
-            Autumn on a network that you trust, which sees the key.
+            429, 500, 502, 503 or 504. 0 for none.
+        context: An ssl.SSLContext, for example with a private CA. None for a context
+            with the system's CAs, made once per process.
+        allow_http: Whether server_url may be http for any host. Only for a self-hosted
+            Autumn on a network you trust, because the key crosses it unencrypted.
 
     Raises:
         AutumnValidationError: An argument is not valid, or there is no key.
-        AutumnAPIError: The server answered with something other than a portal.
-        AutumnConnectionError: No whole answer came.
-        AutumnTimeoutError: No whole answer came in time.
+        AutumnAPIError: The server sent a response without a portal.
+        AutumnConnectionError: No complete response came.
+        AutumnTimeoutError: No complete response came within the timeout.
     """
     request = build_request(
         params, secret_key=secret_key, server_url=server_url, allow_http=allow_http
@@ -409,87 +382,100 @@ def open_customer_portal(
     attempts = 0
     while True:
         attempts += 1
-        # A deep copy, because ProxyHandler writes the proxy's address and password into
-        # the request and its headers. Neither may reach the next attempt.
+        # A deep copy, because urllib writes the proxy's address and password into the
+        # request and its headers. Neither may reach the next attempt.
         sent = copy.deepcopy(request)
         error: AutumnError
         try:
             return parse_response(*_exchange(sent, deadline, context))
         except AutumnAPIError as exc:
-            error, transient = exc, exc.status in _TRANSIENT_STATUSES
+            error, may_retry = exc, exc.status in _RETRIED_STATUSES
         except _EXCHANGE_EXCEPTIONS as exc:
-            source = _describe_source(request, sent, attempts)
-            error, transient = _explain_exception(exc, source, deadline)
+            route = _describe_route(request, sent.host, attempts)
+            error, may_retry = _explain_exception(exc, route, deadline)
         wait = _draw_wait(attempts, error)
-        # Raised outside `except`, so that __context__ cannot keep a hidden exception.
-        if (
-            not transient
-            or attempts > max_retries
-            or time.monotonic() + wait >= deadline
-        ):
+        in_time = time.monotonic() + wait < deadline
+        if not (may_retry and attempts <= max_retries and in_time):
+            # Raised outside `except`, so that __context__ cannot keep the exception
+            # that _explain_exception() hides.
             raise error
         _log_retry(attempts, error, wait)
         time.sleep(wait)
 
 
-# Public so far; what follows is private.
+# The public part ends here. The helpers follow in the order of their calls.
 
 
-def _refusal(field: str, expected: str, value: object) -> AutumnValidationError:
-    """The error for a value that is not what was expected; it tells only its kind."""
-    if value is None:
-        kind = "None"
-    elif isinstance(value, str) and not value:
-        kind = "an empty str"
-    elif isinstance(value, str):
-        visible = "" if _is_visible_ascii(value) else ", not all of it visible ASCII"
-        kind = f"a str of length {len(value)}{visible}"
-    else:
-        kind = f"a value of type {type(value).__name__}"
-    return AutumnValidationError(field, f"expected {expected}; got {kind}")
+def _one_line(text: str, limit: int) -> str:
+    """Make one printable line of a text, cut to a number of characters."""
+    # Cut first: splitting 1 MiB of text takes over 20 MiB.
+    line = " ".join(text[: 20 * limit].split())
+    line = line if len(line) <= limit else line[: limit - 3] + "..."
+    return "".join(char if char.isprintable() else "?" for char in line)
+
+
+def _check_id(field: str, value: Any) -> None:
+    expected = f"a str of 1 to {_MAX_ID} visible ASCII characters"
+    _check_type(field, value, str, expected)
+    if not (1 <= len(value) <= _MAX_ID and _is_visible_ascii(value)):
+        raise _refusal(field, expected, value)
 
 
 def _is_visible_ascii(text: str) -> bool:
     return text.isascii() and text.isprintable() and " " not in text
 
 
+def _refusal(field: str, expected: str, value: object) -> AutumnValidationError:
+    """Make the error for a value that is not as expected, without showing the value."""
+    if value is None:
+        actual = "None"
+    elif isinstance(value, str) and not value:
+        actual = "an empty str"
+    elif isinstance(value, str):
+        visible = "" if _is_visible_ascii(value) else ", not all of it visible ASCII"
+        actual = f"a str of length {len(value)}{visible}"
+    else:
+        actual = f"a value of type {type(value).__name__}"
+    return AutumnValidationError(field, f"expected {expected}; got {actual}")
+
+
 def _check_type(field: str, value: object, types: Any, expected: str) -> None:
-    # A bool is an int, but no status, no number of seconds and no number of retries.
+    # A bool is an int, but it is no status, number of seconds or number of retries.
     if not isinstance(value, types) or (isinstance(value, bool) and types is not bool):
         raise _refusal(field, expected, value)
 
 
-def _check_id(field: str, value: object) -> None:
-    if not (
-        isinstance(value, str)
-        and 1 <= len(value) <= _MAX_ID
-        and _is_visible_ascii(value)
-    ):
-        expected = f"a str of 1 to {_MAX_ID} visible ASCII characters"
-        raise _refusal(field, expected, value)
-
-
 def _check_url(field: str, value: object) -> re.Match[str]:
-    """Match a URL that every browser and library reads alike, or refuse it."""
     expected = "an http or https URL such as https://app.example.com/billing"
     if not isinstance(value, str) or not value:
         raise _refusal(field, expected, value)
     match = _match_url(value)
     if match is None:
-        problem = f"expected {expected}; got {_explain_url_refusal(value)}"
+        problem = f"expected {expected}; got {_explain_bad_url(value)}"
         raise AutumnValidationError(field, problem)
     return match
 
 
+# Only URLs about whose host all browsers and urlsplit() agree. They disagree about many
+# others. The scheme is spelled out, because re.IGNORECASE takes U+017F for an "s".
+_URL = re.compile(
+    r"(?P<scheme>[Hh][Tt][Tt][Pp][Ss]?)://"
+    r"(?P<host>[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:]+\])"
+    r"(?::(?P<port>[0-9]{1,5}))?"
+    r"(?P<path>(?:/[!$-;=@-\[\]-~]*)?)"  # visible ASCII but " # < > ? \
+    r"(?P<query>(?:[?#][!#-;=?-~]*)?)"  # and fragment: visible ASCII but " < >
+)
+
+
 def _match_url(url: str) -> Optional[re.Match[str]]:
     match = _URL.fullmatch(url) if len(url) <= _MAX_URL else None
-    if match and int(match["port"] or 0) <= 65535 and _is_host(match["host"]):
-        return match
-    return None
+    if not match or int(match["port"] or 0) > 65535:
+        return None
+    return match if _is_unambiguous_host(match["host"]) else None
 
 
-def _is_host(host: str) -> bool:
-    """Tell whether a host that _URL let in is a name, or an address written plainly."""
+def _is_unambiguous_host(host: str) -> bool:
+    """Tell whether a host that fits _URL is a name or a plainly written IP address."""
     last_label = host.rstrip(".").rpartition(".")[2].lower()
     try:
         if host.startswith("["):
@@ -497,55 +483,47 @@ def _is_host(host: str) -> bool:
         elif last_label.isdigit() or (
             last_label.startswith("0x") and not last_label[2:].strip("0123456789abcdef")
         ):
-            # Python 3.9.2 reads 010.0.0.1 as 10.0.0.1, and browsers as 8.0.0.1.
+            # Browsers read a host with such a label as an IPv4 address. Compare its
+            # text, because Python 3.9.2 reads 010.0.0.1 as 10.0.0.1, not as 8.0.0.1.
             return str(ipaddress.IPv4Address(host)) == host
     except ValueError:
         return False
     return True
 
 
-def _explain_url_refusal(url: str) -> str:
-    """Say which rule a URL breaks that _match_url() refused, without quoting it."""
+def _explain_bad_url(url: str) -> str:
+    """Say which rule a URL breaks that does not match, without quoting it."""
     if len(url) > _MAX_URL:
         return f"more than {_MAX_URL} characters"
     scheme = re.match("[Hh][Tt][Tt][Pp][Ss]?://", url)
     before_query = re.split("[?#]", url[scheme.end() :] if scheme else "")[0]
     authority = before_query.partition("/")[0]
-    if any(char < " " or char == "\x7f" for char in url):
-        return "a control character"
-    if " " in url:
-        return "a space"
-    if not url.isascii():
-        return (
-            "a character beyond ASCII: write a host in punycode, and percent-encode"
-            " the rest"
-        )
-    if not scheme:
-        return "no http or https scheme followed by ://"
-    if "@" in authority:
-        return "a user name"
-    if "\\" in before_query:
-        return "a backslash"
-    if any(char in url for char in '"<>'):
-        return "a quote or angle bracket"
-    # All that is left is the host and the port, and the host alone may be good.
-    if _match_url("https://" + authority.rpartition(":")[0]):
-        return "a bad port"
-    return "a bad host"
+    reasons = {
+        "a control character": any(char < " " or char == "\x7f" for char in url),
+        "a space": " " in url,
+        "a character beyond ASCII: write a host in punycode, and percent-encode the"
+        " rest": not url.isascii(),
+        "no http or https scheme followed by ://": not scheme,
+        "a user name": "@" in authority,
+        "a backslash": "\\" in before_query,
+        "a quote or angle bracket": any(char in url for char in '"<>'),
+        # What is left is the host and the port. If the host matches, it is the port.
+        "a bad port": _match_url("https://" + authority.rpartition(":")[0]),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), "a bad host")
 
 
 def _check_server_url(server_url: object, allow_http: object) -> None:
     _check_type("allow_http", allow_http, bool, "a bool")
     match = _check_url("server_url", server_url)
-    if not (
-        match["scheme"].lower() == "https" or allow_http or _is_loopback(match.string)
-    ):
+    is_https = match["scheme"].lower() == "https"
+    if not (is_https or allow_http or _is_loopback(match.string)):
         problem = (
             "expected https, since the key travels in the request; got http to another"
             " host than localhost, 127.0.0.0/8 or [::1], which needs allow_http=True"
             " (--allow-http) and a network that you trust"
         )
-    elif match["tail"]:
+    elif match["query"]:
         problem = "expected no query and no fragment; got one"
     elif match["path"].rstrip("/").endswith("/v1"):
         problem = "expected the URL without /v1, which is added; got it with /v1"
@@ -555,33 +533,60 @@ def _check_server_url(server_url: object, allow_http: object) -> None:
 
 
 def _is_loopback(url: str) -> bool:
-    """Tell whether the host of a URL that _match_url() let in is this machine."""
+    """Tell whether a URL that matches _URL leads to this machine."""
     host = urllib.parse.urlsplit(url).hostname or ""
     in_127 = host.startswith("127.") and not host.strip("0123456789.")
     return in_127 or host in ("localhost", "::1")
 
 
-def _find_key(secret_key: object) -> str:
-    """Return the key given, else the environment's; no message tells any of it."""
-    where = ""
+def _get_secret_key(secret_key: object) -> str:
+    """Return the argument or else the environment variable. No message shows either."""
+    source = ""
     if secret_key is None:
         secret_key = os.environ.get("AUTUMN_SECRET_KEY")
-        where = " in AUTUMN_SECRET_KEY"
+        source = " in AUTUMN_SECRET_KEY"
     if secret_key is None:
         problem = "expected a key; got none, and AUTUMN_SECRET_KEY is not set"
     elif not isinstance(secret_key, str):
         problem = f"expected a str; got a value of type {type(secret_key).__name__}"
     elif not secret_key:
-        problem = f"expected a key; got an empty str{where}"
+        problem = f"expected a key; got an empty str{source}"
     elif secret_key.endswith(("\n", "\r")):
-        problem = f"expected visible ASCII; got a trailing newline{where}: strip it"
+        problem = f"expected visible ASCII; got a trailing newline{source}: strip it"
     elif not _is_visible_ascii(secret_key):
-        problem = f"expected visible ASCII; got other characters{where}"
+        problem = f"expected visible ASCII; got other characters{source}"
     elif secret_key.startswith("am_pk"):
-        problem = f"expected a secret key (am_sk...); got a publishable one{where}"
+        problem = f"expected a secret key (am_sk...); got a publishable one{source}"
     else:
         return secret_key
     raise AutumnValidationError("secret_key", problem)
+
+
+def _parse_json_object(text: bytes) -> Optional[dict[str, Any]]:
+    """Return a JSON object, or None. No exception gets out: json's hold the text."""
+    # Deeply nested JSON raises RecursionError, but crashes CPython in WebAssembly (at
+    # 4,000 levels) and in threads with small stacks. Autumn's responses have one level.
+    if text.count(b"[") + text.count(b"{") > _MAX_BRACKETS:
+        return None
+    try:
+        # No number is used, so read all as floats: int() takes seconds for a megabyte
+        # of digits, or refuses them.
+        value: Any = json.loads(text.decode(), parse_int=float)
+    except (ValueError, RecursionError):
+        return None
+    return cast(dict[str, Any], value) if isinstance(value, dict) else None
+
+
+def _parse_retry_after(headers: Any) -> Optional[int]:
+    for name, value in headers.items():
+        if (
+            isinstance(name, str)
+            and isinstance(value, str)
+            and name.lower() == "retry-after"
+            and re.fullmatch("[0-9]{1,9}", value)
+        ):
+            return int(value)
+    return None
 
 
 def _check_options(timeout: Any, max_retries: Any, context: object) -> None:
@@ -592,37 +597,44 @@ def _check_options(timeout: Any, max_retries: Any, context: object) -> None:
     _check_type("max_retries", max_retries, int, "an int of 0 or more")
     if max_retries < 0:
         raise _refusal("max_retries", "an int of 0 or more", max_retries)
-    # Not isinstance(): gevent, eventlet and truststore replace ssl.SSLContext, so that a
-    # context made before is no instance of it.
-    wraps = callable(getattr(type(context), "wrap_socket", None))
-    if context is not None and not wraps:
+    # Not isinstance(): gevent, eventlet and truststore replace ssl.SSLContext, and a
+    # context made before that is not an instance of the replacement.
+    has_wrap_socket = callable(getattr(type(context), "wrap_socket", None))
+    if context is not None and not has_wrap_socket:
         raise _refusal("context", "an ssl.SSLContext or None", context)
 
 
 def _exchange(
     request: urllib.request.Request, deadline: float, context: Any
 ) -> tuple[int, http.client.HTTPMessage, bytes]:
-    """Send a request, and read the response: its status, headers and body."""
-    # With these handlers alone, no redirect is followed and no status raises.
+    """Send a request and return the response's status, headers and body."""
+    # Without urllib's other handlers, no redirect is followed and no status raises.
     opener = urllib.request.OpenerDirector()
     opener.add_handler(_DeadlineHandler(deadline, context))
-    # A proxy would see the key in plain http; over https it sees only encrypted traffic.
+    # Over http a proxy would see the key. Over https it sees only encrypted traffic.
     if request.type == "https" and not _is_loopback(request.full_url):
         opener.add_handler(urllib.request.ProxyHandler())
     with opener.open(request) as response:
         body = b""
         while len(body) <= _MAX_BODY and (piece := response.read(65_536)):
             body += piece
-        if len(body) <= _MAX_BODY and response.length:  # the bytes still missing
+        if len(body) <= _MAX_BODY and response.length:  # bytes that did not come
             raise _BrokenResponseError("the response broke off")
         return response.status, response.headers, body
 
 
+# A socket's timeout bounds one wait, so a server that sends a byte now and then could
+# keep a call for hours. The next three classes bound the whole exchange instead. They
+# use undocumented parts of the standard library, which are the same from Python 3.6 to
+# 3.15: AbstractHTTPHandler.do_open(), HTTPConnection._create_connection and
+# response_class, and HTTPResponse.begin(), fp, headers and length.
+
+
 class _DeadlineHandler(urllib.request.AbstractHTTPHandler):
-    """urllib's handler of http and https, with one deadline for the whole exchange."""
+    """Opens http and https URLs, and connects before a deadline."""
 
     def __init__(self, deadline: float, context: Any) -> None:
-        # Others may have raised http.client's debug level, whose output has the key.
+        # http.client's debug output would show the key, and may be on for all.
         super().__init__(debuglevel=0)
         self._deadline = deadline
         self._context = context
@@ -639,8 +651,8 @@ class _DeadlineHandler(urllib.request.AbstractHTTPHandler):
     def _open(
         self, connection_class: Any, request: urllib.request.Request, **options: Any
     ) -> http.client.HTTPResponse:
-        def make_connection(host: str, **more: Any) -> Any:
-            connection = connection_class(host, **more)
+        def make_connection(host: str, **more_options: Any) -> Any:
+            connection = connection_class(host, **more_options)
             connection._create_connection = self._connect
             connection.response_class = partial(_BoundedResponse, self._deadline)
             return connection
@@ -648,14 +660,10 @@ class _DeadlineHandler(urllib.request.AbstractHTTPHandler):
         return self.do_open(make_connection, request, **options)
 
     def _connect(self, address: tuple[str, int], *_: object) -> socket.socket:
-        """Connect to the first address of a host that accepts.
-
-        Each address gets an equal share of the time left, so that one that never
-        responds leaves time for the next. socket.create_connection() would give each
-        all of it.
-        """
+        """Try a host's addresses in turn, each for an equal share of the time left."""
+        # socket.create_connection(host) would give each of them all of the time.
         error = OSError("the host name has no address")
-        # Positional, as socket.create_connection() calls it: people replace both.
+        # The arguments are those that it uses, because people replace getaddrinfo().
         infos: list[Any] = socket.getaddrinfo(*address, 0, socket.SOCK_STREAM)
         for number, info in enumerate(infos):
             host, port, *ipv6 = info[4]
@@ -667,44 +675,37 @@ class _DeadlineHandler(urllib.request.AbstractHTTPHandler):
             except OSError as exc:
                 error = exc
             else:
-                # For CONNECT or the TLS handshake: all the time left, but never 0,
-                # which would mean not to wait.
-                left = self._deadline - time.monotonic()
-                connection.settimeout(max(left, 0.001))
+                # CONNECT or the TLS handshake is next, and may take all the time left.
+                # Above 0, because 0 means not to wait.
+                connection.settimeout(max(self._deadline - time.monotonic(), 0.001))
                 return connection
         raise error
 
 
 class _BoundedResponse(http.client.HTTPResponse):
-    """A response that is read before the deadline, and only up to a size."""
+    """Reads a response, through a _BoundedStream."""
 
     def __init__(self, deadline: float, sock: socket.socket, **options: Any) -> None:
         super().__init__(sock, **options)
         self._stream = _BoundedStream(self.fp.detach(), sock, deadline)
-        # 8192 is Python 3.13's default. What is read ahead counts as headers.
-        self.fp = io.BufferedReader(self._stream, 8192)
+        self.fp = io.BufferedReader(self._stream, _READ_AHEAD)
 
     def begin(self) -> None:
-        """Read the status and headers, past interim responses such as 103.
-
-        http.client passes over 100 alone, and takes headers that are cut short for
-        whole.
-        """
+        """Read the status and headers, and skip interim responses such as 103."""
         super().begin()
-        while 102 <= self.status < 200:
-            self.headers: Any = None  # else http.client takes the response for read
+        while 102 <= self.status < 200:  # http.client itself skips only 100
+            self.headers: Any = None  # otherwise begin() does nothing
             super().begin()
-        if self._stream.ended:
+        if self._stream.ended:  # http.client accepts headers that break off
             raise _BrokenResponseError("the response broke off")
-        self._stream.budget = 2 * _MAX_BODY  # twice, for the chunks' own lines
+        self._stream.budget = 2 * _MAX_BODY  # twice, because chunks have headers
 
 
 class _BoundedStream(io.RawIOBase):
-    """What a socket receives, until the deadline or a limit is reached.
+    """Reads from a socket, until a deadline and up to a number of bytes.
 
-    A socket's timeout bounds one wait: a server that sends a byte now and then never
-    meets it. The limit is there for headers that take seconds to parse, and for a chunk
-    of size -1, with which http.client reads all that the server sends.
+    The number is needed because http.client takes seconds to parse some headers of
+    megabytes, and reads everything that a server sends in a chunk of size -1.
 
     Attributes:
         budget: How many more bytes may come.
@@ -715,7 +716,7 @@ class _BoundedStream(io.RawIOBase):
         self._raw = raw
         self._sock = sock
         self._deadline = deadline
-        self.budget = _MAX_HEAD
+        self.budget = _MAX_HEADERS
         self.ended = False
 
     def readable(self) -> bool:
@@ -723,8 +724,8 @@ class _BoundedStream(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         self._sock.settimeout(_time_left(self._deadline))
-        count: int = self._raw.readinto(buffer)  # with a timeout, it is never None
-        # Anew, for the TLS handshake that follows a proxy's response to CONNECT.
+        count: int = self._raw.readinto(buffer)  # never None on a socket with a timeout
+        # Again, because a TLS handshake may follow the response to CONNECT.
         self._sock.settimeout(_time_left(self._deadline))
         self.ended = count == 0
         self.budget -= count
@@ -738,7 +739,7 @@ class _BoundedStream(io.RawIOBase):
 
 
 class _BrokenResponseError(http.client.HTTPException):
-    """A response broke off or is too long; the text is ours, and shows nothing of it."""
+    """A response broke off or is too long. The text quotes nothing of it."""
 
 
 def _time_left(deadline: float) -> float:
@@ -748,20 +749,21 @@ def _time_left(deadline: float) -> float:
     return left
 
 
-# Without a lock: one that is held while another thread forks would hang the child. First
-# calls that race may each make a context, and that does no harm.
+# Without a lock: a child that is forked while another thread holds it would hang.
+# First calls at the same time may each make a context, which does no harm.
 @cache
 def _default_context() -> Any:
     """Return the process's one TLS context; making it costs more than a call."""
-    import ssl
+    import ssl  # not at the top, because some Pythons have none
 
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     return context
 
 
-# All that urllib, http.client, ssl and the platforms below them raise. Not Exception:
-# others must pass, such as Celery's SoftTimeLimitExceeded, raised by a signal handler.
+# Everything that urllib, http.client, ssl and the platforms below them raise. Not
+# Exception, because exceptions that a signal handler raises must pass, such as
+# Celery's SoftTimeLimitExceeded.
 _EXCHANGE_EXCEPTIONS = (
     ArithmeticError,
     AttributeError,
@@ -771,134 +773,90 @@ _EXCHANGE_EXCEPTIONS = (
     RuntimeError,
     TypeError,
     ValueError,
-    Warning,  # an error under -W error, and raised for some headers
+    Warning,  # some headers cause one, and -W error raises it
     http.client.HTTPException,
 )
 
 
+def _describe_route(request: urllib.request.Request, host: str, attempts: int) -> str:
+    """Name the server, the proxy if there is one, and the number of attempts."""
+    route = _one_line(f"from {request.type}://{request.host}", 200)
+    if host != request.host:  # then it is the proxy's, from urllib
+        match = _match_url(f"http://{host}")
+        is_host = match and not match["path"] + match["query"]
+        proxy = _one_line(f"the proxy {host}", 100) if is_host else "a proxy"
+        route += f" through {proxy}"
+    return f"{route}, {attempts} attempt{'' if attempts == 1 else 's'}"
+
+
 def _explain_exception(
-    exc: Exception, source: str, deadline: float
+    exc: Exception, route: str, deadline: float
 ) -> tuple[AutumnConnectionError, bool]:
-    """Return the error that an exception becomes, and whether a retry may help."""
-    # urllib wraps what fails before the response.
+    """Return the error that an exception becomes, and whether to try again."""
+    # urllib wraps what goes wrong before the response.
     if isinstance(exc, urllib.error.URLError) and isinstance(exc.reason, Exception):
         exc = exc.reason
-    # Python 3.9's socket.timeout is no TimeoutError. A platform's own timeout, such as
-    # ETIMEDOUT, may come early: that is a failed connection like any other.
-    timed_out = isinstance(exc, (TimeoutError, socket.timeout))
-    if timed_out and time.monotonic() >= deadline - _CLOCK_TICK:
-        error: AutumnConnectionError = AutumnTimeoutError(
-            f"no response in time {source}"
-        )
-        error.__cause__ = exc
-        return error, False
 
-    # An unverified certificate is a ValueError too. Of other ValueErrors, and of
-    # TypeErrors and the like, a second attempt would make as many.
-    transient = isinstance(exc, (OSError, http.client.HTTPException)) and not (
-        isinstance(exc, (ValueError, http.client.InvalidURL))
-    )
-    shown = isinstance(exc, (ImportError, OSError, RuntimeError, _BrokenResponseError))
-    if shown:
+    # In Python 3.9, socket.timeout is not a TimeoutError. A timeout of the platform's
+    # own, such as ETIMEDOUT, can come early. Then it is a failed connection.
+    is_timeout = isinstance(exc, (TimeoutError, socket.timeout))
+    if is_timeout and time.monotonic() >= deadline - _CLOCK_TICK:
+        timeout_error = AutumnTimeoutError(f"no complete response in time {route}")
+        timeout_error.__cause__ = exc
+        return timeout_error, False
+
+    # Another attempt would not help against an unverified certificate, which is an
+    # OSError and a ValueError, nor against a bug on this side, such as a TypeError.
+    is_network = isinstance(exc, (OSError, http.client.HTTPException))
+    is_lasting = isinstance(exc, (ValueError, http.client.InvalidURL))
+
+    # The texts of these show nothing secret. Others may quote the response or the key.
+    if isinstance(exc, (ImportError, OSError, RuntimeError, _BrokenResponseError)):
         reason = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
+        error = AutumnConnectionError(f"no complete response {route}: {reason}")
+        error.__cause__ = exc
     else:
-        reason = _locate(exc)
-    error = AutumnConnectionError(f"no response {source}: {reason}")
-    error.__cause__ = exc if shown else None
-    return error, transient
+        error = AutumnConnectionError(f"no complete response {route}: {_locate(exc)}")
+    return error, is_network and not is_lasting
 
 
 def _locate(exc: Exception) -> str:
-    """Name an exception by type, file and line: its text may quote the response."""
-    name = place = type(exc).__name__
+    """Name an exception's type, and the file and line that raised it."""
+    name = location = type(exc).__name__
     step = exc.__traceback__
     while step:
         file = os.path.basename(step.tb_frame.f_code.co_filename)
-        place = f"{name} at {file}:{step.tb_lineno}"
+        location = f"{name} at {file}:{step.tb_lineno}"
         step = step.tb_next
-    return place
-
-
-def _describe_source(
-    request: urllib.request.Request, sent: urllib.request.Request, attempts: int
-) -> str:
-    """Name the server, the proxy if there is one, and the number of attempts."""
-    source = _one_line(f"from {request.type}://{request.host}", 200)
-    if sent.host != request.host:  # then ProxyHandler has put in the proxy's
-        match = _match_url(f"http://{sent.host}")
-        is_host = match and not match["path"] + match["tail"]
-        source += " through " + (
-            _one_line(f"the proxy {sent.host}", 100) if is_host else "a proxy"
-        )
-    return f"{source}, {attempts} attempt{'' if attempts == 1 else 's'}"
+    return location
 
 
 def _draw_wait(attempts: int, error: AutumnError) -> float:
-    """Draw the seconds to wait, at random, so that callers do not retry in step."""
+    """Return the seconds to wait: Retry-After, then a backoff that spreads callers."""
     import random
 
     backoff = _FIRST_BACKOFF * 2.0 ** (attempts - 1) * random.uniform(0.5, 1)
-    return backoff + (getattr(error, "retry_after", None) or 0)
+    return (getattr(error, "retry_after", None) or 0) + backoff
 
 
 def _log_retry(attempts: int, error: AutumnError, wait: float) -> None:
-    # Nobody who has not imported logging sees the line. An import here could also hang
+    # If nobody has imported logging, nobody sees the line. Importing it here could hang
     # a child that another thread forks meanwhile.
-    if "logging" not in sys.modules:
-        return
-    import logging
+    if "logging" in sys.modules:
+        import logging
 
-    # Of the error only what no server can word: its text may quote the answer.
-    status = f"status {error.status}" if isinstance(error, AutumnAPIError) else None
-    logging.getLogger(__name__).info(
-        "Attempt %d to open a portal failed (%s), the next is in %.2f s",
-        attempts,
-        status or "no response",
-        wait,
-    )
-
-
-def _parse_json_object(text: bytes) -> Optional[dict[str, Any]]:
-    """Return the JSON object that a text is, None for any other text.
-
-    No exception gets out: json's own holds the body, and the body a credential.
-    """
-    # JSON nested deep is a RecursionError, but ends CPython in WebAssembly (seen with
-    # 4,000 levels) and in threads with small stacks. Autumn's answers have one level.
-    if text.count(b"[") + text.count(b"{") > _MAX_BRACKETS:
-        return None
-    try:
-        # float(), as no number is used: int() takes seconds over a megabyte of digits,
-        # or refuses them, which would spoil a good portal.
-        value: Any = json.loads(text.decode(), parse_int=float)
-    except (ValueError, RecursionError):
-        return None
-    return cast(dict[str, Any], value) if isinstance(value, dict) else None
-
-
-def _parse_retry_after(headers: Any) -> Optional[int]:
-    for name, value in headers.items():
-        if (
-            isinstance(name, str)
-            and name.lower() == "retry-after"
-            and isinstance(value, str)
-            and value.isascii()
-            and value.isdigit()
-            and len(value) <= 9
-        ):
-            return int(value)
-    return None
-
-
-def _one_line(text: str, limit: int) -> str:
-    """Make one printable line of a text, and cut it to a number of characters."""
-    line = " ".join(text[: 20 * limit].split())  # of 1 MiB, split() makes 20
-    line = line if len(line) <= limit else line[: limit - 3] + "..."
-    return "".join(char if char.isprintable() else "?" for char in line)
+        # Not the error itself: its text may be the server's, which may quote the key.
+        status = getattr(error, "status", None)
+        logging.getLogger(__name__).info(
+            "Attempt %d to open a portal failed (%s); the next one starts in %.2f s",
+            attempts,
+            f"status {status}" if status else "no complete response",
+            wait,
+        )
 
 
 def _main() -> int:
-    """Print a portal URL; return 1 if there is none, 2 for bad usage."""
+    """Print a portal URL. Return 1 if there is none, 2 for bad usage."""
     import argparse
 
     parser = argparse.ArgumentParser(
@@ -906,50 +864,34 @@ def _main() -> int:
         " Autumn customer. The secret key is read from AUTUMN_SECRET_KEY.",
         allow_abbrev=False,
     )
-    parser.add_argument("customer_id", help="the customer's ID, such as cus_123")
-    parser.add_argument(
-        "--configuration-id", metavar="ID", help="Stripe portal configuration"
-    )
-    parser.add_argument(
-        "--return-url", metavar="URL", help="where the portal's back button leads"
-    )
-    parser.add_argument("--server-url", metavar="URL", default=DEFAULT_SERVER_URL)
-    parser.add_argument(
-        "--allow-http", action="store_true", help="send the key over plain http"
-    )
-    parser.add_argument("--timeout", metavar="SECONDS", default="10")
-    parser.add_argument(
-        "--version", action="version", version=f"autumn_portal {__version__}"
-    )
-    # The key is no argument, for arguments show in process lists; and no message is to
-    # show it, as argparse's would.
-    if any(re.search("(?<![A-Za-z0-9])am_sk_", given) for given in sys.argv[1:]):
+    add = parser.add_argument
+    add("customer_id", help="the customer's ID, such as cus_123")
+    add("--configuration-id", metavar="ID", help="Stripe portal configuration")
+    add("--return-url", metavar="URL", help="where the portal's back button leads")
+    add("--server-url", metavar="URL", default=DEFAULT_SERVER_URL)
+    add("--allow-http", action="store_true", help="allow http to any host")
+    add("--timeout", metavar="SECONDS", type=float, default=10.0)
+    add("--version", action="version", version=f"autumn_portal {__version__}")
+    # Never take the key as an argument: process lists show arguments. If someone
+    # passes it all the same, argparse's own message would show it again.
+    if any(re.search("(?<![A-Za-z0-9])am_sk_", text) for text in sys.argv[1:]):
         parser.error("the key goes into AUTUMN_SECRET_KEY, not into an argument")
     args, unknown = parser.parse_known_args()
     if unknown:
         parser.error(f"unknown arguments: {len(unknown)}")
     try:
-        params = OpenCustomerPortalParams(
-            args.customer_id, args.configuration_id, args.return_url
-        )
-        response = open_customer_portal(
-            params,
+        fields = (args.customer_id, args.configuration_id, args.return_url)
+        portal = open_customer_portal(
+            OpenCustomerPortalParams(*fields),
             server_url=args.server_url,
-            timeout=_parse_seconds(args.timeout),
+            timeout=args.timeout,
             allow_http=args.allow_http,
         )
     except AutumnError as exc:
         print(f"autumn_portal: {exc}", file=sys.stderr)
         return 2 if isinstance(exc, AutumnValidationError) else 1
-    print(response.url)
+    print(portal.url)
     return 0
-
-
-def _parse_seconds(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise _refusal("timeout", "a number of seconds", text) from None
 
 
 if __name__ == "__main__":

@@ -1,11 +1,24 @@
 # SPDX-FileCopyrightText: 2026 the autumn_portal authors
 # SPDX-License-Identifier: 0BSD
-"""The tests of autumn_portal, and a stand-in for Autumn to see it work.
+"""The tests of autumn_portal, and a local imitation of Autumn to see it work.
 
     python3 -m unittest                     runs the tests
-    python3 test_autumn_portal.py demo      opens portals against the stand-in
+    python3 test_autumn_portal.py demo      opens portals on the imitation
 
-Both need nothing but Python, and reach nothing beyond 127.0.0.1.
+Both need nothing but Python, and send nothing beyond 127.0.0.1. Contents:
+
+    Stand-in for Autumn, and the demo       StandIn, demo
+    Shared helpers                          http_response, Peer, Clock, TestCase
+    Values                                  IDTests, URLTests, ParamsTests, PortalTests
+    Errors                                  ErrorTests
+    build_request                           BuildRequestTests
+    parse_response                          ParseResponseTests
+    open_customer_portal                    OpenTests, ProxyTests, TLSTests,
+                                            AddressTests, DeadlineTests, RetryTests,
+                                            HostileServerTests, ThreadTests
+    Command line                            CommandLineTests
+    Vendored copies                         VendoringTests
+    README                                  ReadmeTests
 """
 
 import ast
@@ -73,7 +86,7 @@ from autumn_portal import (
 MODULE = pathlib.Path(autumn_portal.__file__).resolve()
 HERE = pathlib.Path(__file__).resolve().parent
 
-# The sentinels: neither may be found in anything an error shows.
+# No error may show either of these. assert_raises_clean() looks for the word.
 KEY = "am_sk_test_SENTINEL"
 PORTAL_URL = "https://billing.stripe.com/p/session/test_SENTINEL"
 
@@ -81,8 +94,8 @@ PARAMS = OpenCustomerPortalParams(
     customer_id="cus_123", return_url="https://useautumn.com"
 )
 
-# For tests alone, and of no other use: a CA, and the certificate and key of 127.0.0.1,
-# valid from 2020 to 2120. The standard library can use such things, but not make them.
+# A CA, and a certificate and key for 127.0.0.1, valid from 2020 to 2120. They are here
+# because the standard library cannot make any, and are of no use outside the tests.
 TEST_CA = """\
 -----BEGIN CERTIFICATE-----
 MIIBczCCARmgAwIBAgIBATAKBggqhkjOPQQDAjAgMR4wHAYDVQQDDBVhdXR1bW5f
@@ -116,17 +129,17 @@ ByTpmQ7Wu6rxiZexDvkI06Qn1mdPdoTSxO8GVR82jbf5XClJSSgj4msA
 """
 
 
-# --- A stand-in for Autumn ---
+# --- Stand-in for Autumn, and the demo ---
 
 
 class StandIn(socketserver.ThreadingTCPServer):
-    """An HTTP server: not http.server's own, which asks the name service for its name.
+    """An HTTP server that responds as Autumn's was measured to, for a few customers.
 
-    It answers as Autumn's real server was seen to, for a handful of customers.
+    It is not an http.server.HTTPServer, because that one looks up its own name.
 
     Attributes:
-        exchanges: Of each request: its first line, its headers, its body, and the
-            status and body of the answer.
+        exchanges: For each request: its first line, headers and body, and the status
+            and body of the response.
     """
 
     daemon_threads = True
@@ -139,6 +152,7 @@ class StandIn(socketserver.ThreadingTCPServer):
             self.url = self.url.replace("http", "https")
             self.socket = context.wrap_socket(self.socket, server_side=True)
         self.exchanges = []
+        self.portal_url = PORTAL_URL
 
     def __enter__(self):
         # poll_interval: how soon shutdown() is seen.
@@ -150,7 +164,7 @@ class StandIn(socketserver.ThreadingTCPServer):
         self.server_close()
 
 
-_CUSTOMERS = {  # by the ID sent: the ID that comes back
+_CUSTOMERS = {  # the ID in the request: the ID in the response
     "cus_123": "cus_123",
     "jane.doe@example.com": "jane.doe@example.com",
     "auth0|5f7c8ec7": "auth0|5f7c8ec7",
@@ -162,9 +176,9 @@ _CUSTOMERS = {  # by the ID sent: the ID that comes back
 class _StandInHandler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        status, answer = self.answer(body)
-        limited = isinstance(answer, str)
-        sent = (answer if limited else json.dumps(answer)).encode()
+        status, content = self.respond(body)
+        limited = isinstance(content, str)
+        sent = (content if limited else json.dumps(content)).encode()
         self.server.exchanges.append(
             (self.requestline, dict(self.headers), body, status, sent)
         )
@@ -180,28 +194,30 @@ class _StandInHandler(http.server.BaseHTTPRequestHandler):
 
     do_GET = do_POST
 
-    def answer(self, body):
+    def respond(self, body):
         if (self.command, self.path) != ("POST", "/v1/billing.open_customer_portal"):
-            return self.error(401, "no_auth_header", "Unauthorized - no session found")
+            return self.make_error(
+                401, "no_auth_header", "Unauthorized - no session found"
+            )
         return self.refuse_key() or self.refuse_version() or self.open_portal(body)
 
     def refuse_key(self):
         scheme, _, key = self.headers.get("Authorization", "").partition(" ")
         if scheme != "Bearer" or not key:
             message = "Secret key not found in Authorization header"
-            return self.error(401, "no_secret_key", message)
+            return self.make_error(401, "no_secret_key", message)
         if key.startswith("am_pk"):
             message = "Endpoint not accessible via publishable key."
-            return self.error(401, "endpoint_not_public", message)
+            return self.make_error(401, "endpoint_not_public", message)
         if not key.startswith("am_sk"):
             message = "Invalid authorization token prefix"
-            return self.error(401, "invalid_request", message)
+            return self.make_error(401, "invalid_request", message)
         if key == "am_sk_test_unknown":
             message = f"Invalid secret key: {key[:15]}***"
-            return self.error(401, "invalid_secret_key", message)
+            return self.make_error(401, "invalid_secret_key", message)
         if key == "am_sk_test_unscoped":
             message = "Insufficient scopes. Missing: billing:read"
-            return self.error(403, "insufficient_scopes", message)
+            return self.make_error(403, "insufficient_scopes", message)
         return None
 
     def refuse_version(self):
@@ -209,71 +225,111 @@ class _StandInHandler(http.server.BaseHTTPRequestHandler):
         if version in ("2.1.0", "2.2.0", "2.3.0"):
             return None
         message = f'"{version}" is not a valid API version'
-        return self.error(400, "invalid_api_version", message)
+        return self.make_error(400, "invalid_api_version", message)
 
     def open_portal(self, body):
         fields = json.loads(body)
         for name in ("customer_id", "configuration_id", "return_url"):
             value = fields.get(name, "" if name != "customer_id" else None)
             if not isinstance(value, str):
-                kind = "null" if name in fields else "undefined"
-                message = f"{name}: must be a string (received {kind})"
-                return self.error(400, "invalid_inputs", message)
+                received = "null" if name in fields else "undefined"
+                message = f"{name}: must be a string (received {received})"
+                return self.make_error(400, "invalid_inputs", message)
         if fields.get("return_url") and "://" not in fields["return_url"]:
             message = (
                 "Invalid URL: An explicit scheme (such as https) must be provided."
             )
-            return self.error(400, "invalid_request", message)
+            return self.make_error(400, "invalid_request", message)
         if fields.get("configuration_id", "bpc_1") != "bpc_1":
             message = (
                 f"(Stripe Error) No such configuration: '{fields['configuration_id']}'"
             )
-            return self.error(400, "stripe_error", message)
+            return self.make_error(400, "stripe_error", message)
         customer = fields["customer_id"]
         if customer == "cus_busy":
             return 429, "Too many requests, please try again later."
         if customer not in _CUSTOMERS:
             message = f"Customer {customer} not found"
-            return self.error(404, "customer_not_found", message)
-        return 200, {"customer_id": _CUSTOMERS[customer], "url": PORTAL_URL}
+            return self.make_error(404, "customer_not_found", message)
+        return 200, {"customer_id": _CUSTOMERS[customer], "url": self.server.portal_url}
 
-    def error(self, status, code, message):
+    def make_error(self, status, code, message):
         return status, {"message": message, "code": code, "env": "sandbox"}
 
     def log_message(self, *_):
         pass
 
 
+DEMO_PORTAL_URL = "https://billing.stripe.com/p/session/test_YWNjdF8xTWFkZVVwU2Vzc2lvbg"
+DEMO_SCRIPT = """\
+from autumn_portal import AutumnError, OpenCustomerPortalParams, open_customer_portal
+
+params = OpenCustomerPortalParams("{customer_id}", return_url="https://useautumn.com")
+try:
+    portal = open_customer_portal(params, server_url="{server_url}")
+except AutumnError as error:
+    print(type(error).__name__, error, sep=": ")
+else:
+    print("Redirect the customer to", portal.url)
+"""
+
+
 def demo():
-    """Run the command line against the stand-in, and show what happens; 0 if it should."""
-    runs = [
-        ("A customer's portal", KEY, "cus_123", 0),
-        ("A customer whom Autumn does not know", KEY, "cus_nobody", 1),
-        ("A publishable key by mistake", "am_pk_test_public", "cus_123", 2),
-    ]
-    as_expected = True
+    """Open portals on the stand-in and show what happens. Return 0 if all is right."""
+    print(
+        "The server here is a local imitation of Autumn. Nothing leaves this machine."
+    )
     with StandIn() as autumn:
-        for title, key, customer, expected in runs:
-            command = [MODULE.name, customer, "--return-url", "https://useautumn.com"]
-            command += ["--server-url", autumn.url]
+        autumn.portal_url = DEMO_PORTAL_URL
+        command = ["--return-url", "https://useautumn.com", "--server-url", autumn.url]
+        runs = [
+            ("From Python", KEY, "script", "cus_123"),
+            (
+                "From Python, for a customer Autumn does not know",
+                KEY,
+                "script",
+                "cus_x",
+            ),
+            ("From a shell", KEY, "command", "cus_123"),
+            (
+                "With a publishable key by mistake",
+                "am_pk_test_public",
+                "command",
+                "cus_123",
+            ),
+        ]
+        results = []
+        for title, key, means, customer in runs:
             autumn.exchanges.clear()
-            print(f"=== {title}\n")
-            print(f"$ AUTUMN_SECRET_KEY={key[:6]}*** python3 {' '.join(command)}")
-            done = run_python(str(MODULE), *command[1:], AUTUMN_SECRET_KEY=key)
-            for line, headers, body, status, answer in autumn.exchanges:
-                print(f"    > {line}")
-                for name, value in headers.items():
-                    print(f"    > {name}: {value.replace(key, key[:6] + '***')}")
-                print(f"    > {body.decode()}")
-                print(f"    < {status} {answer.decode()}")
-            if not autumn.exchanges:
-                print("    (nothing was sent)")
-            print(f"{done.stdout}{done.stderr}exit status {done.returncode}\n")
-            as_expected &= done.returncode == expected
-            as_expected &= bool(autumn.exchanges) == (expected != 2)
-            as_expected &= (done.stdout == f"{PORTAL_URL}\n") == (expected == 0)
-    print("All as it should be." if as_expected else "NOT as it should be.")
+            print(f"\n=== {title}\n")
+            if means == "script":
+                script = DEMO_SCRIPT.format(customer_id=customer, server_url=autumn.url)
+                print(textwrap.indent(script, "    "))
+                arguments = ["-c", script]
+            else:
+                arguments = [MODULE.name, customer, *command]
+                hidden = key[:6] + "***"
+                print(
+                    f"    $ AUTUMN_SECRET_KEY={hidden} python3 {' '.join(arguments)}\n"
+                )
+            done = run_python(*arguments, cwd=MODULE.parent, AUTUMN_SECRET_KEY=key)
+            print_exchanges(autumn.exchanges, key)
+            print(f"{done.stdout}{done.stderr}exit status {done.returncode}")
+            results.append((done.returncode, DEMO_PORTAL_URL in done.stdout))
+    as_expected = results == [(0, True), (0, False), (0, True), (2, False)]
+    print("\nAll as it should be." if as_expected else "\nNOT as it should be.")
     return 0 if as_expected else 1
+
+
+def print_exchanges(exchanges, key):
+    for line, headers, body, status, content in exchanges:
+        print(f"    > {line}")
+        for name, value in headers.items():
+            print(f"    > {name}: {value.replace(key, key[:6] + '***')}")
+        print(f"    > {body.decode()}")
+        print(f"    < {status} {content.decode()}\n")
+    if not exchanges:
+        print("    (nothing was sent)\n")
 
 
 def run_python(*arguments, cwd=None, **environment):
@@ -290,28 +346,28 @@ def run_python(*arguments, cwd=None, **environment):
     )
 
 
-# --- What the tests share ---
+# --- Shared helpers ---
 
 RESET = object()  # in a script: cut the connection off with a TCP reset
 BODY = json.dumps({"customer_id": "cus_123", "url": PORTAL_URL}).encode()
 
 
-def answer(status=200, body=BODY, *headers):
-    """An HTTP answer, whole."""
+def http_response(status=200, body=BODY, *headers):
+    """Return a complete HTTP response."""
     lines = [f"HTTP/1.1 {status} X", f"Content-Length: {len(body)}", *headers, "", ""]
     return "\r\n".join(lines).encode("latin-1") + body
 
 
 class Peer:
-    """A server that plays a script to each connection, the last one to all the rest.
+    """A server that plays a script to each connection.
 
-    Each step of a script is bytes to send, a number of seconds to pause, RESET, or an
-    iterator of bytes to send for as long as the client takes them.
+    The last script is for all further connections. A step of a script is bytes to send,
+    seconds to pause, RESET, or an iterator of bytes to send until the client stops.
 
     Attributes:
-        requests: What each connection sent before its script began.
-        protocols: What connections over TLS agreed on by ALPN.
-        sent: How many bytes were sent from iterators.
+        requests: What each connection received before its script began.
+        protocols: The ALPN protocols of the connections over TLS.
+        sent: How many bytes from iterators were sent.
     """
 
     def __init__(self, test, *scripts, context=None):
@@ -354,7 +410,7 @@ class Peer:
 
     def play(self, connection, script):
         connection.settimeout(5)
-        # A peer may be cut off at any step: that is the client's right.
+        # The client may close the connection at any step.
         with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
             stack.callback(connection.close)
             if self.context:
@@ -379,9 +435,9 @@ class Peer:
     def receive(self, connection):
         request = connection.recv(65536)
         while request.startswith((b"POST", b"CONNECT")):
-            head, end_of_head, body = request.partition(b"\r\n\r\n")
-            length = re.search(rb"(?i)content-length: (\d+)", head)
-            if end_of_head and len(body) >= int(length[1] if length else 0):
+            headers, blank_line, body = request.partition(b"\r\n\r\n")
+            length = re.search(rb"(?i)content-length: (\d+)", headers)
+            if blank_line and len(body) >= int(length[1] if length else 0):
                 break
             request += connection.recv(65536)
         return request
@@ -414,7 +470,7 @@ def load_copy(name, path=MODULE):
 
 
 class Clock:
-    """Time for autumn_portal: it passes in sleep() alone."""
+    """Replaces the time module in autumn_portal. Time passes only in sleep()."""
 
     def __init__(self):
         self.now = 1000.0
@@ -436,44 +492,44 @@ class TestCase(unittest.TestCase):
             if not name.lower().endswith("_proxy")
         }
         environment["AUTUMN_SECRET_KEY"] = KEY
-        self.start(mock.patch.dict(os.environ, environment, clear=True))
+        # Tests may change os.environ: it is put back after each.
+        self.enter(mock.patch.dict(os.environ, environment, clear=True))
 
-    def start(self, patch):
-        """Start a patch for the rest of the test."""
-        self.addCleanup(patch.stop)
-        return patch.start()
+    def enter(self, context):
+        """Enter a context until the end of the test."""
+        self.addCleanup(context.__exit__, None, None, None)
+        return context.__enter__()
+
+    def patch(self, target, *args, **kwargs):
+        """Patch the object of a dotted name until the end of the test."""
+        return self.enter(mock.patch(target, *args, **kwargs))
 
     def ignore_unclosed_sockets(self):
-        """Python up to 3.11.2 leaves that of a refused tunnel to the garbage collector."""
-        context = warnings.catch_warnings()
-        context.__enter__()
-        self.addCleanup(context.__exit__, None, None, None)
+        """Python up to 3.11.2 does not close the socket of a refused tunnel."""
+        self.enter(warnings.catch_warnings())
         self.addCleanup(gc.collect)
         warnings.simplefilter("ignore", ResourceWarning)
 
-    def stand_in(self):
-        autumn = StandIn()
-        autumn.__enter__()
-        self.addCleanup(autumn.__exit__)
-        return autumn
+    def start_stand_in(self, context=None):
+        return self.enter(StandIn(context))
 
     def patch_resolver(self, **addresses):
-        """Have names, "_" for ".", resolve to lists of pairs of an IP and a port."""
+        """Make names, "_" for ".", resolve to lists of addresses: (IP, port)."""
         resolve = socket.getaddrinfo
 
         def getaddrinfo(host, port, *rest):
             pairs = addresses.get(host.replace(".", "_"), [(host, port)])
             return [info for pair in pairs for info in resolve(*pair, *rest)]
 
-        return self.start(mock.patch("socket.getaddrinfo", side_effect=getaddrinfo))
+        return self.patch("socket.getaddrinfo", side_effect=getaddrinfo)
 
     def refusing_address(self):
-        """An address at which nobody listens."""
+        """Return an address at which nobody listens."""
         with socket.create_server(("127.0.0.1", 0)) as listener:
             return listener.getsockname()
 
     def silent_address(self):
-        """An address that never answers: its queue of connections is full."""
+        """Return an address that never responds, because its queue is full."""
         listener = socket.create_server(("127.0.0.1", 0), backlog=0)
         self.addCleanup(listener.close)
         for _ in range(4):
@@ -488,34 +544,49 @@ class TestCase(unittest.TestCase):
                 break
         return self.skipTest("no full queue is silent on this platform")
 
-    def clock(self):
-        """Stop time, and have each wait drawn as the longest that it may be."""
-        self.start(mock.patch("random.uniform", return_value=1))
-        return self.start(mock.patch.object(autumn_portal, "time", Clock()))
+    def stop_clock(self):
+        """Stop time, and make each backoff the longest possible."""
+        self.patch("random.uniform", return_value=1)
+        return self.patch("autumn_portal.time", Clock())
 
-    def error(self, kind, call, *args, **kwargs):
-        """Make a call that must fail, and return its error, looked at from all sides."""
+    def assert_raises_clean(self, error_type, call, *args, **kwargs):
+        """Make a call that must fail, and return its error.
+
+        It must be of just that type, show no secret and survive pickle and copy.
+        """
         try:
             result = call(*args, **kwargs)
         except AutumnError as exc:
             error = exc
         else:
             self.fail(f"no error, but {result!r}")
-        self.assertIs(type(error), kind, error)
+        self.assertIs(type(error), error_type, error)
         self.assert_one_line(str(error), 500)
         self.assert_shows_no_secret(error)
         for twin in (copy.copy(error), pickle.loads(pickle.dumps(error))):
-            self.assertIs(type(twin), kind)
+            self.assertIs(type(twin), error_type)
             self.assertEqual(twin.args, error.args)
             self.assertEqual(vars(twin), vars(error))
             self.assertEqual(str(twin), str(error))
         return error
 
-    def call_error(self, kind, server_url, **options):
-        """Make a call that must fail, to a server."""
-        return self.error(
-            kind, open_customer_portal, PARAMS, server_url=server_url, **options
+    def assert_refused(self, field, call, *args, **kwargs):
+        """Make a call that must refuse the value of a field; return the error."""
+        error = self.assert_raises_clean(AutumnValidationError, call, *args, **kwargs)
+        self.assertEqual(error.field, field)
+        self.assertTrue(str(error).startswith(f"{field}: expected "), error)
+        return error
+
+    def assert_call_raises(self, error_type, server_url, **options):
+        """Call a server that must fail the call, and return the error."""
+        return self.assert_raises_clean(
+            error_type, open_customer_portal, PARAMS, server_url=server_url, **options
         )
+
+    def assert_attempts(self, number, error):
+        """Check how many attempts an AutumnConnectionError says it was."""
+        attempts = re.search("([0-9]+) attempts?(: |$)", str(error))
+        self.assertEqual(int(attempts[1]), number, error)
 
     def assert_one_line(self, text, limit):
         self.assertLessEqual(len(text), limit)
@@ -525,7 +596,7 @@ class TestCase(unittest.TestCase):
         shown = [repr(pickle.dumps(error))]
         shown += traceback.format_exception(type(error), error, error.__traceback__)
         pending, seen = [error], set()
-        while pending:  # the suppressed contexts too, which no traceback shows
+        while pending:  # also suppressed contexts, which a traceback does not show
             exc = pending.pop()
             if exc is None or id(exc) in seen:
                 continue
@@ -536,7 +607,7 @@ class TestCase(unittest.TestCase):
             self.assertNotIn("SENTINEL", text)
 
 
-# --- The values ---
+# --- Values ---
 
 
 class IDTests(TestCase):
@@ -555,10 +626,10 @@ class IDTests(TestCase):
                 self.assertEqual(params.customer_id, value)
                 self.assertEqual(params.configuration_id, value)
 
-    def test_any_other_value_is_refused_by_kind(self):
-        """The message names the field and the kind of value, and never the value."""
-        expected = "expected a str of 1 to 1024 visible ASCII characters; got "
+    def test_other_values_are_refused_and_not_shown(self):
+        """The message names the field, and says what came instead of the value."""
         table = [
+            (None, "None"),
             ("", "an empty str"),
             ("SENTINEL " * 30, "a str of length 270, not all of it visible ASCII"),
             ("x" * 1025, "a str of length 1025"),
@@ -567,66 +638,59 @@ class IDTests(TestCase):
             (True, "a value of type bool"),
             (["SENTINEL"], "a value of type list"),
         ]
-        for character in (
-            "\x00",
-            " ",
-            "\n",
-            "\x7f",
-            "\x80",
-            "\u017f",
-            "\u2028",
-            "\ud800",
-        ):
-            kind = "a str of length 9, not all of it visible ASCII"
-            table += [(f"SENTINEL{character}", kind), (f"{character}SENTINEL", kind)]
-        for value, kind in table:
+        for invisible in "\x00 \n\x7f\x80\u017f\u2028\ud800":
+            actual = "a str of length 9, not all of it visible ASCII"
+            table += [
+                (f"SENTINEL{invisible}", actual),
+                (f"{invisible}SENTINEL", actual),
+            ]
+        for value, actual in table:
             for field, call in (
                 ("customer_id", lambda v: OpenCustomerPortalParams(v)),
                 ("configuration_id", lambda v: OpenCustomerPortalParams("a", v)),
             ):
+                if (field, value) == ("configuration_id", None):
+                    continue
                 with self.subTest(value=value, field=field):
-                    error = self.error(AutumnValidationError, call, value)
+                    error = self.assert_raises_clean(AutumnValidationError, call, value)
                     self.assertEqual(error.field, field)
-                    self.assertEqual(str(error), f"{field}: {expected}{kind}")
-
-    def test_a_customer_id_is_required(self):
-        error = self.error(AutumnValidationError, OpenCustomerPortalParams, None)
-        self.assertEqual(
-            str(error),
-            "customer_id: expected a str of 1 to 1024 visible ASCII characters; got None",
-        )
+                    self.assertEqual(
+                        str(error),
+                        f"{field}: expected a str of 1 to 1024 visible ASCII"
+                        f" characters; got {actual}",
+                    )
 
 
 class URLTests(TestCase):
     GOOD = (
-        "https://useautumn.com",
-        "http://localhost:3000/billing",
-        "http://[::1]:5173/#/billing?x=1",
-        "https://a_b.example/?x={y}|z\\",
-        "HTTPS://Example.COM",
-        "hTtP://x?y",
-        "https://x#",
-        "https://x.:0/",
-        "https://x:65535/!$%&'()*+,-./:;=@[]^_`{|}~",
-        "https://x?!#$%&'()*+,-./:;=?@[\\]^_`{|}~",
-        "https://x#\\?#",
-        "https://127.0.0.1/",
-        "https://255.255.255.255",
-        "https://[2001:DB8::a]",
-        "https://1e5.example",
-        "https://0x.example",
-        "https://1.2.3.4.example",
-        "https://0xg/",
-        "https://1.a1/",
-        "https://-a-.example..",
-        "https://.../",
-        "https://" + "a" * 8184,
+        ("plain", "https://useautumn.com"),
+        ("http, and a port", "http://localhost:3000/billing"),
+        ("an IPv6 address", "https://[2001:DB8::a]"),
+        ("an IPv6 address, and a fragment", "http://[::1]:5173/#/billing?x=1"),
+        ("an IPv4 address", "https://127.0.0.1/"),
+        ("the highest IPv4 address", "https://255.255.255.255"),
+        ("upper case", "HTTPS://Example.COM"),
+        ("mixed case, and a query without a path", "hTtP://x?y"),
+        ("an empty fragment", "https://x#"),
+        ("a dot at the end, and port 0", "https://x.:0/"),
+        ("the highest port", "https://x:65535/!$%&'()*+,-./:;=@[]^_`{|}~"),
+        ("every character of a query", "https://x?!#$%&'()*+,-./:;=?@[\\]^_`{|}~"),
+        ("a backslash in a query", "https://a_b.example/?x={y}|z\\"),
+        ("a backslash in a fragment", "https://x#\\?#"),
+        ("a label that is not a number", "https://1e5.example"),
+        ("0x before the last label", "https://0x.example"),
+        ("an IPv4 address before the last label", "https://1.2.3.4.example"),
+        ("0x without hex digits", "https://0xg/"),
+        ("a digit at the end of a label", "https://1.a1/"),
+        ("hyphens and dots", "https://-a-.example.."),
+        ("dots alone", "https://.../"),
+        ("8192 characters", "https://" + "a" * 8184),
     )
     BEYOND_ASCII = (
         "a character beyond ASCII: write a host in punycode, and percent-encode the"
         " rest"
     )
-    BAD = (  # each URL under the reason that its refusal gives
+    BAD = (  # the reason that the message gives, and URLs
         ("an empty str", [""]),
         (
             "no http or https scheme followed by ://",
@@ -726,8 +790,8 @@ class URLTests(TestCase):
     )
 
     def test_urls_of_the_grammar_pass_unchanged(self):
-        for url in self.GOOD:
-            with self.subTest(url=url):
+        for why, url in self.GOOD:
+            with self.subTest(why):
                 params = OpenCustomerPortalParams("a", return_url=url)
                 self.assertEqual(params.return_url, url)
 
@@ -736,7 +800,7 @@ class URLTests(TestCase):
         for reason, urls in self.BAD:
             for url in urls:
                 with self.subTest(url=url[:99]):
-                    error = self.error(
+                    error = self.assert_raises_clean(
                         AutumnValidationError,
                         OpenCustomerPortalParams,
                         "a",
@@ -751,7 +815,7 @@ class URLTests(TestCase):
         for code in (*range(0x21), 0x7F, 0x85, 0xA0, 0x2028, 0xFEFF):
             for url in (chr(code) + "https://x/", "https://x/" + chr(code)):
                 with self.subTest(url=url):
-                    self.error(
+                    self.assert_raises_clean(
                         AutumnValidationError, OpenCustomerPortalParams, "a", None, url
                     )
 
@@ -768,7 +832,7 @@ class URLTests(TestCase):
                     if allowed:
                         OpenCustomerPortalParams("a", return_url=url)
                     else:
-                        self.error(
+                        self.assert_raises_clean(
                             AutumnValidationError,
                             OpenCustomerPortalParams,
                             "a",
@@ -778,19 +842,20 @@ class URLTests(TestCase):
 
     def test_a_url_of_another_type_is_refused(self):
         for value in (b"https://x/", 5, ["https://x/"]):
-            error = self.error(
+            error = self.assert_raises_clean(
                 AutumnValidationError, OpenCustomerPortalParams, "a", None, value
             )
-            self.assertRegex(str(error), f"got a value of type {type(value).__name__}$")
+            self.assertEqual(error.field, "return_url")
+            self.assertIn(type(value).__name__, str(error))
 
     def test_the_portal_url_is_https(self):
         self.assertEqual(OpenCustomerPortalResponse(None, "HTTPS://x").url, "HTTPS://x")
         for url in (None, "", "javascript:alert(1)", "https://a@b/", "data:,SENTINEL"):
-            error = self.error(
+            error = self.assert_raises_clean(
                 AutumnValidationError, OpenCustomerPortalResponse, None, url
             )
             self.assertEqual(error.field, "url")
-        error = self.error(
+        error = self.assert_raises_clean(
             AutumnValidationError, OpenCustomerPortalResponse, None, "http://SENTINEL"
         )
         self.assertEqual(str(error), "url: expected an https URL; got an http one")
@@ -827,42 +892,33 @@ class ParamsTests(TestCase):
 
     def test_from_dict_refuses_what_it_does_not_know(self):
         """A field's error has its Python name, an unknown name's its ascii()."""
-        known = "expected one of customerId, configurationId, returnUrl"
         table = [
-            ({}, "customer_id", None),
-            ({"customerId": None}, "customer_id", None),
-            ({"customerId": "c", "returnUrl": "x"}, "return_url", None),
-            ({"customerId": "c", "configurationId": ""}, "configuration_id", None),
-            ({"customer_id": "c"}, "'customer_id'", known),
-            (
-                {"customerId": "c", "return\n\u2028Url": "x"},
-                "'return\\n\\u2028Url'",
-                known,
-            ),
-            ({"customerId": "c", 5: "x"}, "5", known),
-            (
-                [("customerId", "c")],
-                "params",
-                "expected a mapping; got a value of type list",
-            ),
-            (None, "params", "expected a mapping; got None"),
-            ("customerId", "params", "expected a mapping; got a str of length 10"),
+            ({}, "customer_id"),
+            ({"customerId": None}, "customer_id"),
+            ({"customerId": "c", "returnUrl": "x"}, "return_url"),
+            ({"customerId": "c", "configurationId": ""}, "configuration_id"),
+            ({"customer_id": "c"}, "'customer_id'"),
+            ({"customerId": "c", "return\n\u2028Url": "x"}, "'return\\n\\u2028Url'"),
+            ({"customerId": "c", 5: "x"}, "5"),
+            ({"customerId": "c", "x" * 9999: 1}, "'" + "x" * 96 + "..."),
+            ([("customerId", "c")], "params"),
+            (None, "params"),
+            ("customerId", "params"),
         ]
-        for mapping, field, problem in table:
-            with self.subTest(mapping=mapping):
-                error = self.error(
+        for mapping, field in table:
+            with self.subTest(field=field):
+                error = self.assert_raises_clean(
                     AutumnValidationError, OpenCustomerPortalParams.from_dict, mapping
                 )
                 self.assertEqual(error.field, field)
-                self.assertTrue(str(error).startswith(f"{field}: "), error)
-                if problem:
-                    self.assertEqual(str(error), f"{field}: {problem}")
-        error = self.error(
-            AutumnValidationError,
-            OpenCustomerPortalParams.from_dict,
-            {"customerId": "c", "x" * 9999: 1},
+                self.assertTrue(str(error).startswith(f"{field}: expected "), error)
+        error = self.assert_raises_clean(
+            AutumnValidationError, OpenCustomerPortalParams.from_dict, {"customer": "c"}
         )
-        self.assertTrue(str(error).startswith(f"{error.field}: "), error)
+        self.assertEqual(
+            str(error),
+            "'customer': expected one of customerId, configurationId, returnUrl",
+        )
 
     def test_from_dict_of_a_subclass_makes_the_subclass(self):
         class Params(OpenCustomerPortalParams):
@@ -882,36 +938,24 @@ class ParamsTests(TestCase):
     def test_replace_validates_too(self):
         params = OpenCustomerPortalParams("c")
         self.assertEqual(dataclasses.replace(params, customer_id="d").customer_id, "d")
-        error = self.error(
+        error = self.assert_raises_clean(
             AutumnValidationError, dataclasses.replace, params, return_url="x"
         )
         self.assertEqual(error.field, "return_url")
 
-    def test_every_field_is_documented_in_the_class_and_at_the_field(self):
-        tree = ast.parse(MODULE.read_text(encoding="ascii"))
-        for node in tree.body:
-            if isinstance(node, ast.ClassDef) and node.decorator_list:
-                for field, after in zip(node.body, node.body[1:]):
-                    if isinstance(field, ast.AnnAssign):
-                        self.assertIn(f"{field.target.id}: ", ast.get_docstring(node))
-                        self.assertIsInstance(after.value.value, str)
 
-
-class ResponseTests(TestCase):
+class PortalTests(TestCase):
     def test_the_customer_id_is_any_str_or_none(self):
-        """The portal is open by then, whatever ID the customer was given years ago."""
+        """The portal is open by then, whatever ID the customer got years ago."""
         for customer_id in (None, "", "Jos\u00e9 P.", "x" * 5000, "a\0b\ud800"):
             response = OpenCustomerPortalResponse(customer_id, PORTAL_URL)
             self.assertEqual(response.customer_id, customer_id)
         for bad in (5, True, b"SENTINEL", ["SENTINEL"]):
-            error = self.error(
+            error = self.assert_raises_clean(
                 AutumnValidationError, OpenCustomerPortalResponse, bad, PORTAL_URL
             )
-            kind = type(bad).__name__
-            self.assertEqual(
-                str(error),
-                f"customer_id: expected a str or None; got a value of type {kind}",
-            )
+            self.assertEqual(error.field, "customer_id")
+            self.assertIn(type(bad).__name__, str(error))
 
     def test_to_dict_has_both_names(self):
         for customer_id in ("cus_123", None):
@@ -927,29 +971,29 @@ class ResponseTests(TestCase):
             self.assertEqual(text, "OpenCustomerPortalResponse(customer_id='cus_123')")
 
 
-# --- The errors ---
+# --- Errors ---
 
 
 class ErrorTests(TestCase):
     def test_the_family(self):
-        for kind, bases in (
+        for error_type, bases in (
             (AutumnValidationError, (AutumnError, ValueError)),
             (AutumnAPIError, (AutumnError,)),
             (AutumnConnectionError, (AutumnError,)),
             (AutumnTimeoutError, (AutumnConnectionError, TimeoutError)),
         ):
-            self.assertEqual(kind.__bases__, bases)
+            self.assertEqual(error_type.__bases__, bases)
 
     def test_errors_survive_pickle_and_copy(self):
         for error in (
             AutumnValidationError("return_url", "expected a URL"),
             AutumnAPIError(404, "Customer x not found", "customer_not_found"),
             AutumnAPIError(429, "m" * 999, code="c" * 99, retry_after=7),
-            AutumnConnectionError("no answer"),
+            AutumnConnectionError("no response"),
             AutumnTimeoutError("no response in time"),
         ):
             with self.subTest(error=error):
-                self.error(type(error), self.throw, error)
+                self.assert_raises_clean(type(error), self.throw, error)
 
     def throw(self, error):
         raise error
@@ -977,17 +1021,17 @@ class ErrorTests(TestCase):
         error = AutumnAPIError(500, "m" * 401, "c" * 65)
         self.assertEqual(error.message, "m" * 397 + "...")
         self.assertEqual(error.code, "c" * 61 + "...")
-        for kind in (AutumnError, AutumnConnectionError, AutumnTimeoutError):
-            self.assertEqual(str(kind("x" * 501)), "x" * 497 + "...")
+        for error_type in (AutumnError, AutumnConnectionError, AutumnTimeoutError):
+            self.assertEqual(str(error_type("x" * 501)), "x" * 497 + "...")
         exact = AutumnAPIError(500, "m" * 400, "c" * 64)
         self.assertEqual((exact.message, exact.code), ("m" * 400, "c" * 64))
 
 
-# --- The request ---
+# --- build_request ---
 
 
 class BuildRequestTests(TestCase):
-    def test_the_request_on_the_wire(self):
+    def test_the_request(self):
         request = build_request(
             OpenCustomerPortalParams("cus_123", "bpc_1", "https://useautumn.com")
         )
@@ -1031,108 +1075,91 @@ class BuildRequestTests(TestCase):
             self.assertEqual(request.get_header("Authorization"), f"Bearer {key}")
 
     def test_a_key_that_cannot_be_one_is_refused(self):
-        visible = "expected visible ASCII; got "
-        for key, problem in (
-            ("", "expected a key; got an empty str"),
-            (f"{KEY}\n", f"{visible}a trailing newline: strip it"),
-            (f"{KEY}\r\n", f"{visible}a trailing newline: strip it"),
-            (f" {KEY}", f"{visible}other characters"),
-            (f"{KEY}\nX-Other: 1", f"{visible}other characters"),
-            (f"{KEY}\u00e9", f"{visible}other characters"),
-            (f"{KEY}\x00", f"{visible}other characters"),
-            (f"{KEY}\x7f", f"{visible}other characters"),
-            (KEY.encode(), "expected a str; got a value of type bytes"),
-            (5, "expected a str; got a value of type int"),
-            (
-                "am_pk_test_SENTINEL",
-                "expected a secret key (am_sk...); got a publishable one",
-            ),
-        ):
+        """The message says if the environment has it, and never shows any of it."""
+        table = (
+            ("", "a key; got an empty str{}"),
+            (f"{KEY}\n", "visible ASCII; got a trailing newline{}: strip it"),
+            (f"{KEY}\r\n", "visible ASCII; got a trailing newline{}: strip it"),
+            (f" {KEY}", "visible ASCII; got other characters{}"),
+            (f"{KEY}\nX-Other: 1", "visible ASCII; got other characters{}"),
+            (f"{KEY}\u00e9", "visible ASCII; got other characters{}"),
+            (f"{KEY}\x7f", "visible ASCII; got other characters{}"),
+            (f"{KEY}\x00", "visible ASCII; got other characters{}"),
+            (KEY.encode(), "a str; got a value of type bytes"),
+            (5, "a str; got a value of type int"),
+            ("am_pk_SENTINEL", "a secret key (am_sk...); got a publishable one{}"),
+        )
+        for key, problem in table:
             with self.subTest(key=key):
-                error = self.error(
-                    AutumnValidationError, build_request, PARAMS, secret_key=key
+                error = self.assert_refused(
+                    "secret_key", build_request, PARAMS, secret_key=key
                 )
-                self.assertEqual(error.field, "secret_key")
-                self.assertEqual(str(error), f"secret_key: {problem}")
-
-    def test_a_bad_key_in_the_environment_is_said_to_be_there(self):
-        for key, problem in (
-            ("", "got an empty str in AUTUMN_SECRET_KEY"),
-            (f"{KEY}\n", "got a trailing newline in AUTUMN_SECRET_KEY: strip it"),
-            (f"{KEY} ", "got other characters in AUTUMN_SECRET_KEY"),
-            ("am_pk_SENTINEL", "got a publishable one in AUTUMN_SECRET_KEY"),
-        ):
-            os.environ["AUTUMN_SECRET_KEY"] = key
-            error = self.error(AutumnValidationError, build_request, PARAMS)
-            self.assertTrue(str(error).endswith(f"; {problem}"), error)
+                message = f"secret_key: expected {problem}"
+                self.assertEqual(str(error), message.format(""))
+                if isinstance(key, str) and "\0" not in key:
+                    os.environ["AUTUMN_SECRET_KEY"] = key
+                    error = self.assert_refused("secret_key", build_request, PARAMS)
+                    expected = message.format(" in AUTUMN_SECRET_KEY")
+                    self.assertEqual(str(error), expected)
 
     def test_a_missing_key_says_what_to_set(self):
         del os.environ["AUTUMN_SECRET_KEY"]
-        error = self.error(AutumnValidationError, build_request, PARAMS)
+        error = self.assert_refused("secret_key", build_request, PARAMS)
         self.assertEqual(
             str(error),
             "secret_key: expected a key; got none, and AUTUMN_SECRET_KEY is not set",
         )
 
-    def test_an_empty_key_is_never_replaced_by_the_environments(self):
-        self.error(AutumnValidationError, build_request, PARAMS, secret_key="")
-        os.environ["AUTUMN_SECRET_KEY"] = ""
-        self.error(AutumnValidationError, build_request, PARAMS)
+    PATH = "/v1/billing.open_customer_portal"
 
     def test_server_urls_that_pass(self):
-        path = "/v1/billing.open_customer_portal"
-        for server_url, full_url in (
-            ("https://x.example", "https://x.example" + path),
-            ("https://x.example/", "https://x.example" + path),
-            ("https://x.example/autumn//", "https://x.example/autumn" + path),
-            (
-                "https://x.example:8443/v1/autumn",
-                "https://x.example:8443/v1/autumn" + path,
-            ),
-            ("https://x.example/av1", "https://x.example/av1" + path),
-            ("http://localhost:8080", "http://localhost:8080" + path),
-            ("HTTP://LocalHost", "HTTP://LocalHost" + path),
-            ("http://127.255.0.1", "http://127.255.0.1" + path),
-            ("http://[::1]:80/", "http://[::1]:80" + path),
-            ("HTTPS://x.example", "HTTPS://x.example" + path),
+        for why, server_url, base in (
+            ("plain", "https://x.example", "https://x.example"),
+            ("upper case", "HTTPS://x.example", "HTTPS://x.example"),
+            ("a slash", "https://x.example/", "https://x.example"),
+            ("a prefix", "https://x.example/autumn//", "https://x.example/autumn"),
+            ("v1 inside", "https://x.example/v1/autumn", "https://x.example/v1/autumn"),
+            ("v1 in a word", "https://x.example/av1", "https://x.example/av1"),
+            ("loopback name", "http://localhost:8080", "http://localhost:8080"),
+            ("loopback, upper case", "HTTP://LocalHost", "HTTP://LocalHost"),
+            ("loopback IPv4", "http://127.255.0.1", "http://127.255.0.1"),
+            ("loopback IPv6", "http://[::1]:80/", "http://[::1]:80"),
         ):
-            with self.subTest(server_url=server_url):
+            with self.subTest(why):
                 request = build_request(PARAMS, server_url=server_url)
-                self.assertEqual(request.full_url, full_url)
+                self.assertEqual(request.full_url, base + self.PATH)
 
     def test_server_urls_that_do_not(self):
-        insecure = "expected https, since the key travels in the request; got http to"
+        insecure = "http to another host than localhost, 127.0.0.0/8 or [::1]"
         v1 = "expected the URL without /v1, which is added; got it with /v1"
-        tail = "expected no query and no fragment; got one"
-        malformed = "expected an http or https URL such as"
-        for server_url, problem in (
-            ("http://autumn:8080", insecure),
-            ("http://api.useautumn.com", insecure),
-            ("http://localhost.", insecure),
-            ("http://localhost.evil.example", insecure),
-            ("http://127.evil.example", insecure),
-            ("http://128.0.0.1", insecure),
-            ("http://0.0.0.0", insecure),
-            ("http://[::2]", insecure),
-            ("http://[0:0:0:0:0:0:0:1]", insecure),
-            ("https://api.useautumn.com/v1", v1),
-            ("https://api.useautumn.com/v1//", v1),
-            ("https://x.example/autumn/v1/", v1),
-            ("https://x.example/?SENTINEL", tail),
-            ("https://x.example#", tail),
-            ("http://127.1", malformed),
-            ("api.useautumn.com", malformed),
-            ("https://SENTINEL@x.example", malformed),
-            ("", malformed),
-            (None, malformed),
-            (b"https://x.example", malformed),
+        query = "expected no query and no fragment; got one"
+        for why, server_url, problem in (
+            ("another host", "http://autumn:8080", insecure),
+            ("Autumn's own server", "http://api.useautumn.com", insecure),
+            ("a dot after localhost", "http://localhost.", insecure),
+            ("a domain after localhost", "http://localhost.evil.example", insecure),
+            ("a name that begins with 127.", "http://127.evil.example", insecure),
+            ("the next network", "http://128.0.0.1", insecure),
+            ("any address", "http://0.0.0.0", insecure),
+            ("another IPv6 address", "http://[::2]", insecure),
+            ("::1 written otherwise", "http://[0:0:0:0:0:0:0:1]", insecure),
+            ("v1", "https://api.useautumn.com/v1", v1),
+            ("v1 and slashes", "https://api.useautumn.com/v1//", v1),
+            ("v1 after a prefix", "https://x.example/autumn/v1/", v1),
+            ("a query", "https://x.example/?SENTINEL", query),
+            ("an empty fragment", "https://x.example#", query),
+            ("a short IPv4 address", "http://127.1", ""),
+            ("no scheme", "api.useautumn.com", ""),
+            ("a user name", "https://SENTINEL@x.example", ""),
+            ("empty", "", ""),
+            ("None", None, ""),
+            ("bytes", b"https://x.example", ""),
         ):
-            with self.subTest(server_url=server_url):
-                error = self.error(
-                    AutumnValidationError, build_request, PARAMS, server_url=server_url
+            with self.subTest(why):
+                error = self.assert_refused(
+                    "server_url", build_request, PARAMS, server_url=server_url
                 )
-                self.assertEqual(error.field, "server_url")
-                self.assertTrue(str(error).startswith(f"server_url: {problem}"), error)
+                self.assertIn(problem, str(error))
 
     def test_http_to_another_host_has_to_be_allowed(self):
         """The refusal names the argument and the command line's option for it."""
@@ -1143,60 +1170,36 @@ class BuildRequestTests(TestCase):
             "HTTP://[fd00::1]:80/autumn",
         ):
             with self.subTest(server_url=server_url):
-                request = build_request(PARAMS, server_url=server_url, allow_http=True)
-                path = "/v1/billing.open_customer_portal"
-                self.assertEqual(request.full_url, server_url + path)
-                for options in ({}, {"allow_http": False}):
-                    error = self.error(
-                        AutumnValidationError,
-                        build_request,
-                        PARAMS,
-                        server_url=server_url,
-                        **options,
-                    )
-                    self.assertEqual(error.field, "server_url")
-                    self.assertIn("allow_http=True (--allow-http)", str(error))
+                options = {"server_url": server_url, "allow_http": True}
+                request = build_request(PARAMS, **options)
+                self.assertEqual(request.full_url, server_url + self.PATH)
+                options["allow_http"] = False
+                error = self.assert_refused(
+                    "server_url", build_request, PARAMS, **options
+                )
+                self.assertIn("allow_http=True (--allow-http)", str(error))
         for server_url in ("http://autumn:8080/v1", "ftp://autumn", "http://a@b"):
-            self.error(
-                AutumnValidationError,
-                build_request,
-                PARAMS,
-                server_url=server_url,
-                allow_http=True,
-            )
+            options = {"server_url": server_url, "allow_http": True}
+            self.assert_refused("server_url", build_request, PARAMS, **options)
 
     def test_allow_http_is_a_bool(self):
         for value in (None, 1, 0, "yes", ["SENTINEL"]):
             for call in (build_request, open_customer_portal):
-                error = self.error(
-                    AutumnValidationError, call, PARAMS, allow_http=value
-                )
-                self.assertEqual(error.field, "allow_http")
-                self.assertIn("expected a bool; got ", str(error))
+                self.assert_refused("allow_http", call, PARAMS, allow_http=value)
 
     def test_params_of_another_type_are_refused(self):
-        for value, kind in (
-            ({"customerId": "c"}, "a value of type dict"),
-            (None, "None"),
-            (
-                load_copy("other").OpenCustomerPortalParams("c"),
-                "a value of type OpenCustomerPortalParams",
-            ),
-        ):
+        """Those of another copy of the module too."""
+        foreign = load_copy("other").OpenCustomerPortalParams("c")
+        for value in ({"customerId": "c"}, None, foreign):
             for call in (build_request, open_customer_portal):
-                error = self.error(AutumnValidationError, call, value)
-                self.assertEqual(
-                    str(error),
-                    "params: expected an OpenCustomerPortalParams of this module;"
-                    f" got {kind}",
-                )
+                self.assert_refused("params", call, value)
 
     def test_it_does_no_input_or_output(self):
         with mock.patch("socket.socket", side_effect=AssertionError):
             build_request(PARAMS)
 
 
-# --- The answer ---
+# --- parse_response ---
 
 
 class ParseResponseTests(TestCase):
@@ -1227,8 +1230,7 @@ class ParseResponseTests(TestCase):
             self.assertEqual(response, OpenCustomerPortalResponse(None, PORTAL_URL))
 
     def test_a_200_that_cannot_be_used_says_why_and_shows_nothing(self):
-        no_object = "no JSON object, or one with over 500 brackets"
-        url = "url: expected "
+        no_object = "it is not a JSON object, or has over 500 brackets"
         deep = b"[" * 200_000 + b"]" * 200_000
         for body, why in (
             (b"", no_object),
@@ -1244,43 +1246,47 @@ class ParseResponseTests(TestCase):
             (deep, no_object),
             (BODY[:-1] + b', "x": ' + deep + b"}", no_object),
             (BODY[:-1] + b', "x": [' + b"[], " * 499 + b"0]}", no_object),
-            (b'{"customer_id": ' + b"9" * 10_000 + b"}", "customer_id: expected a str"),
             (BODY + b" " * 1_048_576, "it is over 1 MiB"),
-            (b"{}", f"{url}an http or https URL"),
-            (b'{"url": null, "message": "SENTINEL"}', f"{url}an http or https URL"),
-            (b'{"url": 5}', f"{url}an http or https URL"),
-            (b'{"url": "javascript:SENTINEL"}', f"{url}an http or https URL"),
-            (b'{"url": "http://SENTINEL"}', f"{url}an https URL; got an http one"),
-            (b'{"url": "https://x", "customer_id": 5}', "customer_id: expected a str"),
-            (
-                b'{"url": "https://x", "customer_id": true}',
-                "customer_id: expected a str",
-            ),
-            (
-                b'{"url": "https://x", "customer_id": ["SENTINEL"]}',
-                "customer_id: expected",
-            ),
+            (b"{}", "url: "),
+            (b'{"url": null, "message": "SENTINEL"}', "url: "),
+            (b'{"url": 5}', "url: "),
+            (b'{"url": "javascript:SENTINEL"}', "url: "),
+            (b'{"url": "http://SENTINEL"}', "url: "),
+            (b'{"customer_id": ' + b"9" * 10_000 + b"}", "customer_id: "),
+            (b'{"url": "https://x", "customer_id": 5}', "customer_id: "),
+            (b'{"url": "https://x", "customer_id": true}', "customer_id: "),
+            (b'{"url": "https://x", "customer_id": ["SENTINEL"]}', "customer_id: "),
         ):
             with self.subTest(body=body[:60]):
-                error = self.error(AutumnAPIError, parse_response, 200, {}, body)
+                error = self.assert_raises_clean(
+                    AutumnAPIError, parse_response, 200, {}, body
+                )
                 start = f"the response cannot be used: {why}"
                 self.assertTrue(error.message.startswith(start), error)
                 self.assertEqual((error.status, error.code), (200, None))
                 self.assertIsNone(error.__context__)
 
-    def test_json_with_more_brackets_than_an_answer_has_is_not_parsed(self):
-        """In WebAssembly, deep nesting ends the interpreter, not in RecursionError."""
+    def test_json_with_over_500_brackets_is_not_parsed(self):
+        """In WebAssembly, deep nesting crashes the interpreter."""
         for brackets, calls in ((499, 1), (500, 0)):
             with mock.patch("json.loads", side_effect=RecursionError) as loads:
                 body = b"{" + b"[" * brackets
-                self.error(AutumnAPIError, parse_response, 200, {}, body)
+                self.assert_raises_clean(AutumnAPIError, parse_response, 200, {}, body)
             self.assertEqual(loads.call_count, calls)
+
+    def parse_error(self, status, body, headers=types.MappingProxyType({})):
+        error = self.assert_raises_clean(
+            AutumnAPIError, parse_response, status, headers, body
+        )
+        self.assertEqual(error.status, status)
+        return error
 
     def test_an_error_carries_the_servers_message_and_code(self):
         body = b'{"message": "Customer x not found", "code": "customer_not_found"}'
         for prefix in (b"", b"\xef\xbb\xbf", b" \n"):
-            error = self.error(AutumnAPIError, parse_response, 404, {}, prefix + body)
-            self.assertEqual(str(error), "404 customer_not_found: Customer x not found")
+            error = self.parse_error(404, prefix + body)
+            self.assertEqual(error.message, "Customer x not found")
+            self.assertEqual(error.code, "customer_not_found")
 
     def test_a_body_that_is_no_json_object_is_shown_from_its_start(self):
         for body, message in (
@@ -1294,49 +1300,47 @@ class ParseResponseTests(TestCase):
             (b"x" * 2_000_000, "x" * 397 + "..."),
             (b"[" * 200_000, "[" * 397 + "..."),
             (b"9" * 10_000, "9" * 397 + "..."),
-            (b"", "the response has no message"),
-            (b" \n", "the response has no message"),
         ):
             with self.subTest(body=body[:40]):
-                error = self.error(AutumnAPIError, parse_response, 502, {}, body)
+                error = self.parse_error(502, body)
                 self.assertEqual((error.message, error.code), (message, None))
 
-    def test_fields_of_the_wrong_type_are_absent(self):
-        for fields in (
-            {},
-            {"message": 5, "code": 5},
-            {"message": None, "code": None},
-            {"message": ["a"], "code": {}},
-            {"message": "", "code": ""},
-            {"message": " \n", "code": " \n"},
+    def test_a_message_or_code_that_is_blank_or_no_str_is_absent(self):
+        for body in (
+            b"",
+            b" \n",
+            b"{}",
+            b'{"message": 5, "code": 5}',
+            b'{"message": null, "code": null}',
+            b'{"message": ["a"], "code": {}}',
+            b'{"message": "", "code": ""}',
+            b'{"message": " \\n", "code": " \\n"}',
         ):
-            body = json.dumps(fields).encode()
-            error = self.error(AutumnAPIError, parse_response, 500, {}, body)
-            self.assertEqual(error.message, "the response has no message")
-            self.assertIsNone(error.code)
+            with self.subTest(body=body):
+                error = self.parse_error(500, body)
+                self.assertEqual(error.message, "the response has no message")
+                self.assertIsNone(error.code)
 
     def test_message_and_code_are_cleaned(self):
-        body = json.dumps({"message": "a\n\ud800" + "b" * 999, "code": "c\x00" * 99})
-        error = self.error(AutumnAPIError, parse_response, 400, {}, body.encode())
+        fields = {"message": "a\n\ud800" + "b" * 999, "code": "c\x00" * 99}
+        error = self.parse_error(400, json.dumps(fields).encode())
         self.assertEqual(error.message, "a ?" + "b" * 394 + "...")
         self.assertEqual(error.code, "c?" * 30 + "c...")
 
     def test_every_status_but_200_is_an_error(self):
+        """A body that looks like a portal is not taken for one, and not shown."""
         for status in (100, 101, 199, 201, 202, 204, 206, 299, 400, 500, 999):
-            error = self.error(AutumnAPIError, parse_response, status, {}, BODY)
-            self.assertEqual(error.status, status)
-            self.assertEqual(error.message, "the response has no message")
+            self.parse_error(status, BODY)
 
-    def test_of_no_2xx_a_body_that_is_no_json_is_shown(self):
-        """It may be a portal, cut short."""
+    def test_a_2xx_body_is_never_shown(self):
+        """It may be part of a portal."""
         for status in (200, 201, 202, 206, 299):
             for body in (BODY[:-1], BODY + b"#", b"SENTINEL"):
-                error = self.error(AutumnAPIError, parse_response, status, {}, body)
-                self.assertEqual(error.status, status)
+                self.parse_error(status, body)
 
     def test_a_redirect_says_that_it_is_not_followed(self):
         for status in (300, 301, 302, 303, 304, 307, 308, 399):
-            error = self.error(AutumnAPIError, parse_response, status, {}, b"Moved")
+            error = self.parse_error(status, b"Moved")
             self.assertEqual(error.message, "redirects are not followed: Moved")
 
     def test_retry_after_is_whole_seconds_or_none(self):
@@ -1361,21 +1365,15 @@ class ParseResponseTests(TestCase):
         ):
             for name in ("Retry-After", "retry-after", "RETRY-AFTER"):
                 with self.subTest(name=name, value=value):
-                    headers = {"Date": "today", name: value}
-                    error = self.error(
-                        AutumnAPIError, parse_response, 429, headers, b"x"
-                    )
+                    error = self.parse_error(429, b"x", {"Date": "today", name: value})
                     self.assertEqual(error.retry_after, seconds)
-        error = self.error(AutumnAPIError, parse_response, 429, {"X": "1"}, b"x")
-        self.assertIsNone(error.retry_after)
 
     def test_headers_may_be_any_mapping(self):
         message = http.client.HTTPMessage()
         message["Retry-After"] = "5"
         fields = dict(message)
         for headers in (message, fields, types.MappingProxyType(fields)):
-            error = self.error(AutumnAPIError, parse_response, 503, headers, b"x")
-            self.assertEqual(error.retry_after, 5)
+            self.assertEqual(self.parse_error(503, b"x", headers).retry_after, 5)
 
     def test_a_header_that_is_no_str_counts_as_absent(self):
         """It never spoils a good portal either."""
@@ -1391,11 +1389,9 @@ class ParseResponseTests(TestCase):
             with self.subTest(name=name, value=value):
                 headers = {name: value}
                 self.assertEqual(parse_response(200, headers, BODY).url, PORTAL_URL)
-                error = self.error(AutumnAPIError, parse_response, 503, headers, b"x")
-                self.assertIsNone(error.retry_after)
+                self.assertIsNone(self.parse_error(503, b"x", headers).retry_after)
                 headers["retry-after"] = "7"
-                error = self.error(AutumnAPIError, parse_response, 503, headers, b"x")
-                self.assertEqual(error.retry_after, 7)
+                self.assertEqual(self.parse_error(503, b"x", headers).retry_after, 7)
 
     def test_arguments_of_another_type_are_refused(self):
         for field, values in (
@@ -1407,20 +1403,16 @@ class ParseResponseTests(TestCase):
                 with self.subTest(field=field, value=value):
                     arguments = {"status": 200, "headers": {}, "body": BODY}
                     arguments[field] = value
-                    error = self.error(
-                        AutumnValidationError, parse_response, **arguments
-                    )
-                    self.assertEqual(error.field, field)
-                    self.assertTrue(str(error).startswith(f"{field}: expected "))
+                    self.assert_refused(field, parse_response, **arguments)
 
 
-# --- The exchange ---
+# --- open_customer_portal ---
 
 
 class OpenTests(TestCase):
     def test_a_portal_opens_over_http(self):
-        autumn = self.stand_in()
-        for customer_id, comes_back in (
+        autumn = self.start_stand_in()
+        for customer_id, customer_id_back in (
             ("cus_123", "cus_123"),
             ("jane.doe@example.com", "jane.doe@example.com"),
             ("auth0|5f7c8ec7", "auth0|5f7c8ec7"),
@@ -1429,12 +1421,12 @@ class OpenTests(TestCase):
         ):
             with self.subTest(customer_id=customer_id):
                 params = OpenCustomerPortalParams(customer_id, "bpc_1", "https://x")
-                response = open_customer_portal(params, server_url=autumn.url)
-                expected = OpenCustomerPortalResponse(comes_back, PORTAL_URL)
-                self.assertEqual(response, expected)
+                portal = open_customer_portal(params, server_url=autumn.url)
+                expected = OpenCustomerPortalResponse(customer_id_back, PORTAL_URL)
+                self.assertEqual(portal, expected)
 
     def test_autumns_errors(self):
-        url = self.stand_in().url
+        url = self.start_stand_in().url
         for params, options, status, code in (
             (OpenCustomerPortalParams("cus_x"), {}, 404, "customer_not_found"),
             (OpenCustomerPortalParams("cus_123", "bpc_x"), {}, 400, "stripe_error"),
@@ -1445,24 +1437,25 @@ class OpenTests(TestCase):
         ):
             with self.subTest(code=code):
                 options = {"server_url": url, **options}
-                error = self.error(
+                error = self.assert_raises_clean(
                     AutumnAPIError, open_customer_portal, params, **options
                 )
                 self.assertEqual((error.status, error.code), (status, code))
                 self.assertIsNone(error.retry_after)
-        error = self.error(
+        error = self.assert_raises_clean(
             AutumnAPIError,
             open_customer_portal,
             OpenCustomerPortalParams("cus_busy"),
             server_url=url,
             max_retries=0,
         )
-        self.assertEqual(str(error), "429: Too many requests, please try again later.")
+        self.assertEqual((error.status, error.code), (429, None))
+        self.assertEqual(error.message, "Too many requests, please try again later.")
         self.assertEqual(error.retry_after, 1)
 
-    def test_the_stand_in_checks_the_wire(self):
-        """Else a green test would say nothing of the request."""
-        url = self.stand_in().url
+    def test_the_stand_in_checks_the_request(self):
+        """Otherwise a test that passes would say nothing about the request."""
+        url = self.start_stand_in().url
         for body, headers, status, code in (
             ({"customerId": "cus_123"}, {}, 400, "invalid_inputs"),
             ({"customer_id": "cus_123", "return_url": None}, {}, 400, "invalid_inputs"),
@@ -1485,16 +1478,16 @@ class OpenTests(TestCase):
                     request.add_header(name, value)
                 with self.assertRaises(urllib.request.HTTPError) as caught:
                     urllib.request.urlopen(request)
-                with caught.exception as answer:
-                    self.assertEqual(answer.status, status)
-                    self.assertEqual(json.load(answer)["code"], code)
+                with caught.exception as response:
+                    self.assertEqual(response.status, status)
+                    self.assertEqual(json.load(response)["code"], code)
 
     def test_options_are_checked_before_anything_is_sent(self):
         class Whole(int):
             pass
 
         class Context:
-            """As one made before gevent replaced ssl.SSLContext: no instance of it."""
+            """Not an ssl.SSLContext, like one that was made before a patch."""
 
             def wrap_socket(self):
                 pass
@@ -1503,7 +1496,7 @@ class OpenTests(TestCase):
             def __init__(self):
                 self.wrap_socket = Context().wrap_socket
 
-        peer = Peer(self, [answer()])
+        peer = Peer(self, [http_response()])
         for name, bad, good in (
             (
                 "timeout",
@@ -1535,11 +1528,8 @@ class OpenTests(TestCase):
         ):
             for value in bad:
                 with self.subTest(name=name, value=value):
-                    error = self.call_error(
-                        AutumnValidationError, peer.url, **{name: value}
-                    )
-                    self.assertEqual(error.field, name)
-                    self.assertTrue(str(error).startswith(f"{name}: expected "), error)
+                    options = {"server_url": peer.url, name: value}
+                    self.assert_refused(name, open_customer_portal, PARAMS, **options)
             self.assertEqual(peer.requests, [])
             for value in good:
                 options = {name: value}
@@ -1548,12 +1538,12 @@ class OpenTests(TestCase):
 
     def test_validation_comes_first(self):
         peer = Peer(self)
-        self.call_error(AutumnValidationError, peer.url, secret_key="am_sk\n")
+        self.assert_call_raises(AutumnValidationError, peer.url, secret_key="am_sk\n")
         self.assertEqual(peer.requests, [])
 
     def test_redirects_are_not_followed(self):
         """One request, and the second server sees nothing."""
-        other = Peer(self, [answer()])
+        other = Peer(self, [http_response()])
         for status in (301, 302, 303, 307, 308):
             for location in (
                 f"Location: {other.url}/v1/billing.open_customer_portal",
@@ -1563,134 +1553,19 @@ class OpenTests(TestCase):
                 "X-No: location",
             ):
                 with self.subTest(status=status, location=location):
-                    peer = Peer(self, [answer(status, b"Moved", location)])
-                    error = self.call_error(AutumnAPIError, peer.url)
-                    self.assertEqual(
-                        str(error), f"{status}: redirects are not followed: Moved"
-                    )
+                    peer = Peer(self, [http_response(status, b"Moved", location)])
+                    error = self.assert_call_raises(AutumnAPIError, peer.url)
+                    self.assertEqual(error.status, status)
                     self.assertEqual(len(peer.requests), 1)
         self.assertEqual(other.requests, [])
-
-    def test_proxies_are_honoured_and_read_at_each_call(self):
-        """And see no key: what goes through them is encrypted end to end."""
-        self.ignore_unclosed_sockets()
-        for script, reason in (
-            ([b"HTTP/1.1 407 Say please\r\n\r\n"], "Tunnel connection failed: 407"),
-            ([], "Remote end closed connection without response"),
-        ):
-            proxy = Peer(self, script)
-            with mock.patch.dict(os.environ, https_proxy=proxy.url, no_proxy=""):
-                error = self.call_error(
-                    AutumnConnectionError, "https://autumn.example", max_retries=0
-                )
-            self.assertIn(reason, str(error))
-            self.assertEqual(len(proxy.requests), 1)
-            self.assertIn(b"CONNECT autumn.example:443 ", proxy.requests[0])
-            self.assertNotIn(b"SENTINEL", proxy.requests[0])
-
-    def test_each_attempt_goes_through_the_proxy_alike(self):
-        self.ignore_unclosed_sockets()
-        self.clock()
-        proxy = Peer(self, [b"HTTP/1.1 502 Bad\r\n\r\n"])
-        with mock.patch.dict(os.environ, https_proxy=proxy.url, no_proxy="127.0.0.1"):
-            error = self.call_error(AutumnConnectionError, "https://autumn.example")
-        self.assertIn(", 3 attempts: ", str(error))
-        self.assertEqual(len(proxy.requests), 3)
-        self.assertEqual(len(set(proxy.requests)), 1)
-
-    def test_a_failure_on_the_way_through_a_proxy_names_it(self):
-        """By host and port, and never by its user and password."""
-        unknown = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        self.start(mock.patch("socket.getaddrinfo", side_effect=unknown))
-        for variable, proxy in (
-            ("http://proxy.example:3128", "the proxy proxy.example:3128"),
-            ("http://SENTINEL:SENTINEL@proxy.example", "the proxy proxy.example"),
-            ("SENTINEL:SENTINEL@127.0.0.1:1", "the proxy 127.0.0.1:1"),
-            ("SENTINEL@127.0.0.1:1/SENTINEL", "a proxy"),
-            ("https://u:SENTINEL@[::1]:3128", "the proxy [::1]:3128"),
-            ("http://u:SENTINEL@b\u00fccher.example", "a proxy"),
-            ("http://proxy.example%2F%3FSENTINEL", "a proxy"),
-            ("http://u:SENTINEL@", "a proxy"),
-        ):
-            with self.subTest(variable=variable):
-                os.environ.update(https_proxy=variable, no_proxy="")
-                error = self.call_error(
-                    AutumnConnectionError, "https://autumn.example", max_retries=0
-                )
-                start = f"no response from https://autumn.example through {proxy}, 1 "
-                self.assertTrue(str(error).startswith(start), error)
-
-    def test_a_proxy_that_refuses_is_named(self):
-        proxy = "{}:{}".format(*self.refusing_address())
-        os.environ.update(https_proxy=f"http://u:SENTINEL@{proxy}", no_proxy="")
-        error = self.call_error(
-            AutumnConnectionError, "https://autumn.example", max_retries=0
-        )
-        self.assertEqual(
-            str(error),
-            f"no response from https://autumn.example through the proxy {proxy},"
-            f" 1 attempt: {os.strerror(errno.ECONNREFUSED)}",
-        )
-
-    def test_nothing_of_a_proxy_outlives_its_attempt(self):
-        """The variable may be gone at the next one: its password must be gone too."""
-        self.ignore_unclosed_sockets()
-        proxy = Peer(self, [b"HTTP/1.1 502 Bad\r\n\r\n"])
-        peer = Peer(self, [answer()], context=server_context())
-        self.patch_resolver(autumn_example=[("127.0.0.1", peer.port)])
-        context = client_context()
-        context.check_hostname = False
-        variable = f"http://user:SENTINEL@127.0.0.1:{proxy.port}"
-        os.environ.update(https_proxy=variable, no_proxy="")
-        clock = self.clock()
-        clock.sleep = lambda _: os.environ.pop("https_proxy")
-        open_customer_portal(
-            PARAMS, server_url="https://autumn.example", context=context
-        )
-        self.assertIn(b"\r\nProxy-Authorization: ", proxy.requests[0])
-        self.assertNotIn(b"proxy", peer.requests[0].lower())
-        self.assertIn(b"\r\nHost: autumn.example\r\n", peer.requests[0])
-
-    def test_plain_http_never_goes_through_a_proxy(self):
-        """The proxy would see the key."""
-        proxy, autumn = Peer(self), self.stand_in()
-        self.patch_resolver(autumn=[autumn.server_address])
-        variables = {"http_proxy": proxy.url, "all_proxy": proxy.url, "no_proxy": ""}
-        with mock.patch.dict(os.environ, variables):
-            open_customer_portal(PARAMS, server_url="http://autumn", allow_http=True)
-        self.assertEqual(proxy.requests, [])
-
-    def test_an_upper_case_scheme_is_https_all_the_same(self):
-        peer = Peer(self, [answer()], context=server_context())
-        url = peer.url.replace("https", "HTTPS")
-        open_customer_portal(PARAMS, server_url=url, context=client_context())
-        proxy = Peer(self)
-        with mock.patch.dict(os.environ, https_proxy=proxy.url, no_proxy=""):
-            self.call_error(
-                AutumnConnectionError, "HTTPS://autumn.example", max_retries=0
-            )
-        self.assertIn(b"CONNECT autumn.example:443 ", proxy.requests[0])
-
-    def test_a_loopback_server_is_never_reached_through_a_proxy(self):
-        proxy, autumn = Peer(self), self.stand_in()
-        tls = Peer(self, [answer()], context=server_context())
-        variables = {"http_proxy": proxy.url, "https_proxy": proxy.url, "no_proxy": ""}
-        with mock.patch.dict(os.environ, variables):
-            for url in (autumn.url, tls.url):
-                open_customer_portal(PARAMS, server_url=url, context=client_context())
-            for url in ("http://LocalHost", "http://127.8.8.8", "http://[::1]"):
-                with mock.patch("socket.getaddrinfo", side_effect=OSError) as resolve:
-                    self.call_error(AutumnConnectionError, url, max_retries=0)
-                self.assertIn(resolve.call_args[0][0], url)
-        self.assertEqual(proxy.requests, [])
 
     def test_http_clients_debug_output_stays_off(self):
         """It shows the key, and is a global that others may have turned on."""
         output = io.StringIO()
-        self.start(mock.patch.object(http.client.HTTPConnection, "debuglevel", 1))
+        self.patch("http.client.HTTPConnection.debuglevel", 1)
         with contextlib.redirect_stdout(output):
-            open_customer_portal(PARAMS, server_url=self.stand_in().url)
-            peer = Peer(self, [answer()], context=server_context())
+            open_customer_portal(PARAMS, server_url=self.start_stand_in().url)
+            peer = Peer(self, [http_response()], context=server_context())
             open_customer_portal(PARAMS, server_url=peer.url, context=client_context())
         self.assertEqual(output.getvalue(), "")
 
@@ -1702,15 +1577,15 @@ class OpenTests(TestCase):
             return sockets[-1]
 
         scripts = (
-            [answer()],
-            [answer(404, b"x")],
-            [answer()[:-5]],
-            [answer()[:-5], 0.05, RESET],
+            [http_response()],
+            [http_response(404, b"x")],
+            [http_response()[:-5]],
+            [http_response()[:-5], 0.05, RESET],
             [RESET],
-            [answer(), 5],
+            [http_response(), 5],
         )
         peers = [Peer(self, script) for script in scripts]
-        self.start(mock.patch("socket.create_connection", record))
+        self.patch("socket.create_connection", record)
         for peer in peers:
             try:
                 open_customer_portal(PARAMS, server_url=peer.url, max_retries=0)
@@ -1720,45 +1595,150 @@ class OpenTests(TestCase):
         self.assertEqual([each.fileno() for each in sockets], [-1] * len(scripts))
 
 
+class ProxyTests(TestCase):
+    def use_proxy(self, https_proxy, **more):
+        os.environ.update(https_proxy=https_proxy, no_proxy="", **more)
+
+    def fail_through_proxy(self, **options):
+        """Make a call that must fail on its way through a proxy; return the error."""
+        return self.assert_call_raises(
+            AutumnConnectionError, "https://autumn.example", **options
+        )
+
+    def test_a_proxy_is_asked_for_a_tunnel_and_sees_no_key(self):
+        """It is asked alike at each attempt."""
+        self.ignore_unclosed_sockets()
+        self.stop_clock()
+        for script in ([b"HTTP/1.1 502 Bad\r\n\r\n"], []):
+            proxy = Peer(self, script)
+            self.use_proxy(proxy.url)
+            self.assert_attempts(3, self.fail_through_proxy())
+            self.assertEqual(len(proxy.requests), 3)
+            (request,) = set(proxy.requests)
+            self.assertIn(b"CONNECT autumn.example:443 ", request)
+            self.assertNotIn(b"SENTINEL", request)
+
+    def test_a_failure_on_the_way_through_a_proxy_names_it(self):
+        """By host and port if they can be ones, and never by its user and password."""
+        unknown = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        self.patch("socket.getaddrinfo", side_effect=unknown)
+        for variable, proxy in (
+            ("http://proxy.example:3128", "the proxy proxy.example:3128"),
+            ("http://SENTINEL:SENTINEL@proxy.example", "the proxy proxy.example"),
+            ("SENTINEL:SENTINEL@127.0.0.1:1", "the proxy 127.0.0.1:1"),
+            ("https://u:SENTINEL@[::1]:3128", "the proxy [::1]:3128"),
+            ("SENTINEL@127.0.0.1:1/SENTINEL", "a proxy"),
+            ("http://u:SENTINEL@b\u00fccher.example", "a proxy"),
+            ("http://proxy.example%2F%3FSENTINEL", "a proxy"),
+            ("http://u:SENTINEL@", "a proxy"),
+        ):
+            with self.subTest(variable=variable):
+                self.use_proxy(variable)
+                error = self.fail_through_proxy(max_retries=0)
+                route = f"from https://autumn.example through {proxy}, 1 attempt: "
+                self.assertIn(route, str(error))
+
+    def test_a_proxy_variable_that_is_no_url_is_not_shown(self):
+        for variable in ("http:SENTINEL", "http:/SENTINEL", "http://h:SENTINEL", "//"):
+            with self.subTest(variable=variable):
+                self.use_proxy(variable)
+                self.fail_through_proxy(max_retries=0)
+
+    def test_a_proxy_that_refuses_is_named(self):
+        proxy = "{}:{}".format(*self.refusing_address())
+        self.use_proxy(f"http://u:SENTINEL@{proxy}")
+        error = self.fail_through_proxy(max_retries=0)
+        self.assertIn(proxy, str(error))
+        self.assertIsInstance(error.__cause__, ConnectionRefusedError)
+
+    def test_nothing_of_a_proxy_outlives_its_attempt(self):
+        """Once the variable is gone, the next attempt must not send the password."""
+        self.ignore_unclosed_sockets()
+        proxy = Peer(self, [b"HTTP/1.1 502 Bad\r\n\r\n"])
+        peer = Peer(self, [http_response()], context=server_context())
+        self.patch_resolver(autumn_example=[("127.0.0.1", peer.port)])
+        context = client_context()
+        context.check_hostname = False
+        self.use_proxy(f"http://user:SENTINEL@127.0.0.1:{proxy.port}")
+        clock = self.stop_clock()
+        clock.sleep = lambda _: os.environ.pop("https_proxy")
+        url = "https://autumn.example"
+        open_customer_portal(PARAMS, server_url=url, context=context)
+        self.assertIn(b"\r\nProxy-Authorization: ", proxy.requests[0])
+        self.assertNotIn(b"proxy", peer.requests[0].lower())
+        self.assertIn(b"\r\nHost: autumn.example\r\n", peer.requests[0])
+
+    def test_plain_http_never_goes_through_a_proxy(self):
+        """The proxy would see the key."""
+        proxy, autumn = Peer(self), self.start_stand_in()
+        self.patch_resolver(autumn=[autumn.server_address])
+        self.use_proxy(proxy.url, http_proxy=proxy.url, all_proxy=proxy.url)
+        open_customer_portal(PARAMS, server_url="http://autumn", allow_http=True)
+        self.assertEqual(proxy.requests, [])
+
+    def test_loopback_is_never_reached_through_a_proxy(self):
+        proxy, autumn = Peer(self), self.start_stand_in()
+        tls = Peer(self, [http_response()], context=server_context())
+        self.use_proxy(proxy.url, http_proxy=proxy.url)
+        for url in (autumn.url, tls.url):
+            open_customer_portal(PARAMS, server_url=url, context=client_context())
+        resolve = self.patch("socket.getaddrinfo", side_effect=OSError)
+        for host in ("LocalHost", "127.8.8.8", "[::1]"):
+            url = f"https://{host}:8443"
+            self.assert_call_raises(AutumnConnectionError, url, max_retries=0)
+            self.assertEqual(resolve.call_args[0][:2], (host.strip("[]"), 8443))
+        self.assertEqual(proxy.requests, [])
+
+    def test_an_upper_case_scheme_is_https_all_the_same(self):
+        peer = Peer(self, [http_response()], context=server_context())
+        url = peer.url.replace("https", "HTTPS")
+        open_customer_portal(PARAMS, server_url=url, context=client_context())
+        proxy = Peer(self)
+        self.use_proxy(proxy.url)
+        url = "HTTPS://autumn.example"
+        self.assert_call_raises(AutumnConnectionError, url, max_retries=0)
+        self.assertIn(b"CONNECT autumn.example:443 ", proxy.requests[0])
+
+
 class TLSTests(TestCase):
     def test_a_private_ca_is_taken_from_context(self):
-        peer = Peer(self, [answer()], context=server_context())
-        response = open_customer_portal(
+        peer = Peer(self, [http_response()], context=server_context())
+        portal = open_customer_portal(
             PARAMS, server_url=peer.url, context=client_context()
         )
-        self.assertEqual(response.url, PORTAL_URL)
+        self.assertEqual(portal.url, PORTAL_URL)
 
     def test_a_certificate_that_does_not_verify_is_not_tried_again(self):
-        peer = Peer(self, [answer()], context=server_context())
-        error = self.call_error(AutumnConnectionError, peer.url)
-        self.assertIn("1 attempt: ", str(error))
+        peer = Peer(self, [http_response()], context=server_context())
+        error = self.assert_call_raises(AutumnConnectionError, peer.url)
+        self.assert_attempts(1, error)
         self.assertIn("certificate verify failed", str(error))
         self.assertIsInstance(error.__cause__, ssl.SSLCertVerificationError)
         self.assertEqual(peer.requests, [])
 
     def test_a_certificate_for_another_name_does_not_verify(self):
-        peer = Peer(self, [answer()], context=server_context())
+        peer = Peer(self, [http_response()], context=server_context())
         self.patch_resolver(autumn_example=[("127.0.0.1", peer.port)])
-        error = self.call_error(
+        error = self.assert_call_raises(
             AutumnConnectionError, "https://autumn.example", context=client_context()
         )
-        self.assertIn("1 attempt: ", str(error))
+        self.assert_attempts(1, error)
         self.assertIsInstance(error.__cause__, ssl.SSLCertVerificationError)
 
-    def test_a_context_made_before_ssl_was_patched_is_still_one(self):
+    def test_a_context_made_before_ssl_was_patched_is_accepted(self):
         """gevent, eventlet and truststore replace ssl.SSLContext."""
-        peer = Peer(self, [answer()], context=server_context())
+        peer = Peer(self, [http_response()], context=server_context())
         context = client_context()
-        self.start(mock.patch("ssl.SSLContext", type("SSLContext", (), {})))
+        self.patch("ssl.SSLContext", type("SSLContext", (), {}))
         open_customer_portal(PARAMS, server_url=peer.url, context=context)
 
     def test_the_default_context_is_made_once(self):
         module = load_copy("fresh")
         context = server_context()
         context.set_alpn_protocols(["h2", "http/1.1"])
-        peer = Peer(self, [answer()], context=context)
+        peer = Peer(self, [http_response()], context=context)
         made = client_context()
-        create = self.start(mock.patch("ssl.create_default_context", return_value=made))
+        create = self.patch("ssl.create_default_context", return_value=made)
         params = module.OpenCustomerPortalParams("cus_123")
         for _ in range(2):
             module.open_customer_portal(params, server_url=peer.url)
@@ -1767,9 +1747,9 @@ class TLSTests(TestCase):
         self.assertEqual(peer.protocols, {"http/1.1"})
 
     def test_a_first_call_that_hangs_keeps_no_other_waiting(self):
-        """A lock around the making of the context would, and hang forked children."""
+        """A lock would, and would hang children forked while it is held."""
         module = load_copy("fresh")
-        peer = Peer(self, [answer()], context=server_context())
+        peer = Peer(self, [http_response()], context=server_context())
         create, begun, ended = ssl.create_default_context, [], threading.Event()
 
         def make():
@@ -1782,7 +1762,7 @@ class TLSTests(TestCase):
             params = module.OpenCustomerPortalParams("cus_123")
             return module.open_customer_portal(params, server_url=peer.url).url
 
-        self.start(mock.patch.object(ssl, "create_default_context", make))
+        self.patch("ssl.create_default_context", make)
         with ThreadPoolExecutor(2) as pool:
             first = pool.submit(call)
             while not begun:
@@ -1796,182 +1776,43 @@ class TLSTests(TestCase):
 
     def test_tls_that_is_missing_is_said_and_not_tried_again(self):
         url = Peer(self).url.replace("http", "https")
-        self.start(mock.patch.object(http.client, "HTTPSConnection"))
+        self.patch("http.client.HTTPSConnection")
         del http.client.HTTPSConnection
-        error = self.call_error(AutumnConnectionError, url)
-        self.assertIn("1 attempt: TLS is missing", str(error))
+        error = self.assert_call_raises(AutumnConnectionError, url)
+        self.assert_attempts(1, error)
+        self.assertIn("TLS is missing", str(error))
         self.assertIsInstance(error.__cause__, RuntimeError)
 
     def test_tls_that_the_platform_lacks_is_not_tried_again(self):
-        """As CPython 3.14 in WebAssembly says it."""
+        """CPython 3.14 in WebAssembly says so with a RuntimeError."""
         url = Peer(self).url.replace("http", "https")
         lacking = RuntimeError("TLS not supported in this environment")
-        self.start(
-            mock.patch.object(ssl.SSLContext, "wrap_socket", side_effect=lacking)
+        self.patch("ssl.SSLContext.wrap_socket", side_effect=lacking)
+        error = self.assert_call_raises(
+            AutumnConnectionError, url, context=client_context()
         )
-        error = self.call_error(AutumnConnectionError, url, context=client_context())
-        self.assertIn("1 attempt: TLS not supported in this environment", str(error))
+        self.assert_attempts(1, error)
+        self.assertIn(str(lacking), str(error))
         self.assertIs(error.__cause__, lacking)
 
     def test_no_tls_where_it_is_wanted_and_tls_where_it_is_not(self):
         plain = Peer(self, [b"HTTP/1.1 400 Bad Request\r\n\r\n"])
-        tls = Peer(self, [answer()], context=server_context())
+        tls = Peer(self, [http_response()], context=server_context())
         for url in (
             plain.url.replace("http", "https"),
             tls.url.replace("https", "http"),
         ):
             with self.subTest(url=url):
-                error = self.call_error(
+                self.assert_call_raises(
                     AutumnConnectionError, url, max_retries=0, context=client_context()
                 )
-                self.assertIn("no response from http", str(error))
-
-
-class DeadlineTests(TestCase):
-    def test_whatever_is_slow_ends_in_time(self):
-        """Within a second of the deadline, on Python 3.9 too, whose socket.timeout is
-        no TimeoutError; and with retries allowed, a timeout is never one."""
-        head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
-        chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-        error_head = head.replace(b"200 OK", b"404 No")
-        slow = {
-            "no answer at all": [9],
-            "half a status line": [b"HTTP/1.1 2", 9],
-            "a status line that drips": drip(b"HTTP/1.1 200 OK" + b"x" * 100, 0.1),
-            "a header that drips": [b"HTTP/1.1 200 OK\r\n", *drip(b"X: " * 50, 0.1)],
-            "interim answers without end": [b"HTTP/1.1 100 Continue\r\n\r\n", 0.1] * 50,
-            "early hints without end": [b"HTTP/1.1 103 Hints\r\n\r\n", 0.1] * 50,
-            "no more after the status line": [b"HTTP/1.1 200 OK\r\n", 9],
-            "no more after the headers": [head, 9],
-            "a body that stops late": [head, 1.1, b"x", 9],
-            "a body that drips": [head, *drip(b"x" * 100, 0.1)],
-            "a body without a length that drips": [
-                b"HTTP/1.1 200 OK\r\n\r\n",
-                *drip(b"x" * 100, 0.1),
-            ],
-            "an error body that drips": [error_head, *drip(b"x" * 100, 0.1)],
-            "chunks that drip": [chunked, *drip(b"1\r\nx\r\n" * 20, 0.1)],
-            "a chunk size that drips": [chunked, *drip(b"1;" + b"x" * 100, 0.1)],
-            "a trailer that drips": [chunked, b"0\r\n", *drip(b"A: b\r\n" * 20, 0.1)],
-            "a retry that gets no answer": [9],
-            "a TLS handshake that never ends": [9],
-            "a TLS handshake that drips": [b"\x16\3\3\x3e\0", *drip(b"\2" * 99, 0.1)],
-        }
-
-        def call(name):
-            scripts = [slow[name]]
-            if name.startswith("a retry"):
-                scripts.insert(0, [RESET])
-            peer = Peer(self, *scripts)
-            url = peer.url.replace("http", "https" if "TLS" in name else "http")
-            timeout = 1.2 if name.endswith(("late", "no answer")) else 0.5
-            options = {"timeout": timeout, "max_retries": 5, "context": context}
-            begin = time.monotonic()
-            error = self.call_error(AutumnTimeoutError, url, **options)
-            return error, time.monotonic() - begin - timeout, peer
-
-        context = client_context()
-        with ThreadPoolExecutor(len(slow)) as pool:
-            calls = {name: pool.submit(call, name) for name in slow}
-        for name, future in calls.items():
-            with self.subTest(name):
-                error, late, peer = future.result()
-                self.assertGreater(late, -0.02)
-                self.assertLess(late, 0.9)
-                attempts = "2 attempts" if name.startswith("a retry") else "1 attempt"
-                self.assertRegex(
-                    str(error), f"^no response in time from https?://.*, {attempts}$"
-                )
-                self.assertEqual(len(peer.requests), int(attempts[0]))
-                self.assertNotIsInstance(error.__cause__, AutumnError)
-
-    def test_a_slow_proxy_and_a_handshake_that_stalls_end_in_time(self):
-        proxy = Peer(self, [0.8, b"HTTP/1.1 200 OK\r\n\r\n", 9])
-        with mock.patch.dict(os.environ, https_proxy=proxy.url, no_proxy=""):
-            begin = time.monotonic()
-            self.call_error(AutumnTimeoutError, "https://autumn.example", timeout=1)
-        self.assertLess(time.monotonic() - begin, 1.5)
-
-    def test_a_proxy_that_drips_ends_in_time(self):
-        self.ignore_unclosed_sockets()
-        for steps in ([b"HTTP/1.1 200 OK\r\n", *drip(b"A: b\r\n" * 50, 0.05)], [9]):
-            proxy = Peer(self, steps)
-            with mock.patch.dict(os.environ, https_proxy=proxy.url, no_proxy=""):
-                begin = time.monotonic()
-                self.call_error(
-                    AutumnTimeoutError, "https://autumn.example", timeout=0.3
-                )
-            self.assertLess(time.monotonic() - begin, 1.3)
-
-    def test_a_connection_that_is_not_made_in_time(self):
-        with mock.patch(
-            "socket.create_connection", side_effect=self.slow_connection
-        ) as connect:
-            error = self.call_error(
-                AutumnTimeoutError, "http://127.0.0.1:1", timeout=0.1
-            )
-        self.assertEqual(connect.call_count, 1)
-        self.assertIsInstance(error.__cause__, socket.timeout)
-
-    def slow_connection(self, address, timeout, *_):
-        time.sleep(timeout)
-        raise socket.timeout("timed out")
-
-    def test_a_platforms_early_timeout_is_a_failed_connection(self):
-        """ETIMEDOUT comes when the kernel gives up; Pyodide's comes at once."""
-        clock = self.clock()
-        for early in (
-            TimeoutError(errno.ETIMEDOUT, "Connection timed out"),
-            socket.timeout("timed out"),
-        ):
-            with mock.patch("socket.create_connection", side_effect=early) as connect:
-                error = self.call_error(AutumnConnectionError, "http://127.0.0.1:1")
-            self.assertEqual(connect.call_count, 3)
-            self.assertIn("3 attempts: ", str(error))
-            self.assertIn("timed out", str(error))
-            self.assertIs(error.__cause__, early)
-        self.assertEqual(len(clock.sleeps), 4)
-
-    def test_a_timeout_may_be_a_tick_of_the_clock_before_the_deadline(self):
-        """On Windows before Python 3.13 the clock is as coarse as that."""
-        for early, kind in ((0.01, AutumnTimeoutError), (0.1, AutumnConnectionError)):
-            clock = self.clock()
-
-            def connect(*_, clock=clock, early=early):
-                clock.now = 1010 - early
-                raise socket.timeout("timed out")
-
-            self.start(mock.patch("socket.create_connection", connect))
-            error = self.call_error(kind, "http://127.0.0.1:1", timeout=10)
-            self.assertIn("1 attempt", str(error))
-
-    def test_each_attempt_gets_what_is_left(self):
-        clock = self.clock()
-        timeouts = []
-
-        def connect(address, timeout, *_):
-            timeouts.append(timeout)
-            clock.now += 2
-            raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
-
-        self.start(mock.patch("socket.create_connection", connect))
-        self.call_error(AutumnConnectionError, "http://127.0.0.1:1", timeout=10)
-        self.assertEqual(timeouts, [10, 7.75, 5.25])
-
-    def test_a_wait_that_overruns_leaves_no_time_for_an_attempt(self):
-        clock = self.clock()
-        clock.sleep = lambda seconds: setattr(clock, "now", clock.now + 60)
-        peer = Peer(self, [RESET])
-        error = self.call_error(AutumnTimeoutError, peer.url)
-        self.assertEqual(len(peer.requests), 1)
-        self.assertIn("2 attempts", str(error))
 
 
 class AddressTests(TestCase):
-    """A name with several addresses, some of which never answer."""
+    """A host name with several addresses, some of which never respond."""
 
-    def test_one_that_never_answers_leaves_time_for_the_next(self):
-        autumn, stalled = self.stand_in(), Peer(self, [9])
+    def test_one_that_never_responds_leaves_time_for_the_next(self):
+        autumn, stalled = self.start_stand_in(), Peer(self, [9])
         good = autumn.server_address
         stall = ("127.0.0.1", stalled.port)
         silent, refusing = self.silent_address(), self.refusing_address()
@@ -1992,9 +1833,9 @@ class AddressTests(TestCase):
             tls = name == "stalls_in_the_handshake"
             url = f"http{'s' if tls else ''}://{name.replace('_', '.')}"
             options = {"timeout": 0.9, "max_retries": 0, "allow_http": True}
-            begin, kind = time.monotonic(), table[name][1]
-            if kind:
-                self.call_error(kind, url, **options, context=context)
+            begin, error_type = time.monotonic(), table[name][1]
+            if error_type:
+                self.assert_call_raises(error_type, url, **options, context=context)
             else:
                 open_customer_portal(PARAMS, server_url=url, **options)
             return time.monotonic() - begin
@@ -2007,7 +1848,7 @@ class AddressTests(TestCase):
                 self.assertLess(future.result(), 1.6)
 
     def test_each_address_gets_an_equal_share_of_the_time_left(self):
-        clock = self.clock()
+        clock = self.stop_clock()
         tried = []
 
         def connect(address, timeout, *_):
@@ -2016,8 +1857,8 @@ class AddressTests(TestCase):
             raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
 
         self.patch_resolver(autumn=[("127.0.0.1", 1), ("127.0.0.2", 2), ("::1", 3)])
-        self.start(mock.patch("socket.create_connection", connect))
-        self.call_error(
+        self.patch("socket.create_connection", connect)
+        self.assert_call_raises(
             AutumnConnectionError,
             "http://autumn",
             allow_http=True,
@@ -2028,20 +1869,20 @@ class AddressTests(TestCase):
         self.assertEqual(tried, shares)
 
     def test_time_that_resolving_used_up_is_gone(self):
-        clock = self.clock()
+        clock = self.stop_clock()
         infos = socket.getaddrinfo("127.0.0.1", 1, 0, socket.SOCK_STREAM)
 
         def getaddrinfo(*_):
             clock.now += 60
             return infos
 
-        self.start(mock.patch("socket.getaddrinfo", getaddrinfo))
+        self.patch("socket.getaddrinfo", getaddrinfo)
         with mock.patch("socket.create_connection") as connect:
-            self.call_error(AutumnTimeoutError, "http://127.0.0.1:1")
+            self.assert_call_raises(AutumnTimeoutError, "http://127.0.0.1:1")
         connect.assert_not_called()
 
     def test_a_connection_that_is_made_too_late_is_closed(self):
-        clock = self.clock()
+        clock = self.stop_clock()
         peer = Peer(self)
         connect, sockets = socket.create_connection, []
 
@@ -2050,16 +1891,19 @@ class AddressTests(TestCase):
             sockets.append(connect(*args))
             return sockets[0]
 
-        self.start(mock.patch("socket.create_connection", connect_late))
-        self.call_error(AutumnTimeoutError, peer.url)
+        self.patch("socket.create_connection", connect_late)
+        self.assert_call_raises(AutumnTimeoutError, peer.url)
         self.assertEqual(sockets[0].fileno(), -1)
 
     def test_a_name_without_addresses(self):
-        self.clock()
+        self.stop_clock()
         with mock.patch("socket.getaddrinfo", return_value=[]) as resolve:
-            error = self.call_error(AutumnConnectionError, "https://autumn.example")
+            error = self.assert_call_raises(
+                AutumnConnectionError, "https://autumn.example"
+            )
         self.assertEqual(resolve.call_count, 3)
-        self.assertIn("3 attempts: the host name has no address", str(error))
+        self.assert_attempts(3, error)
+        self.assertIn("the host name has no address", str(error))
 
     def test_the_scope_of_a_link_local_address_is_kept(self):
         for address, host in (
@@ -2068,16 +1912,16 @@ class AddressTests(TestCase):
             (("fd00::1", 80, 5, 0), "fd00::1"),
         ):
             info = (socket.AF_INET6, socket.SOCK_STREAM, 6, "", address)
-            self.start(mock.patch("socket.getaddrinfo", return_value=[info]))
+            self.patch("socket.getaddrinfo", return_value=[info])
             with mock.patch("socket.create_connection", side_effect=OSError) as connect:
-                self.call_error(
+                self.assert_call_raises(
                     AutumnConnectionError, "https://autumn.example", max_retries=0
                 )
             self.assertEqual(connect.call_args[0][0], (host, 80))
 
     def test_the_resolver_may_be_replaced_as_socks_users_do(self):
         """Positional arguments alone, and a name where an address is expected."""
-        autumn = self.stand_in()
+        autumn = self.start_stand_in()
 
         def getaddrinfo(*args):
             return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", args[:2])]
@@ -2087,58 +1931,225 @@ class AddressTests(TestCase):
             return original(autumn.server_address, *args)
 
         original = socket.create_connection
-        self.start(mock.patch("socket.create_connection", connect))
-        self.start(mock.patch("socket.getaddrinfo", getaddrinfo))
+        self.patch("socket.create_connection", connect)
+        self.patch("socket.getaddrinfo", getaddrinfo)
         url = "http://autumn.example"
         open_customer_portal(PARAMS, server_url=url, allow_http=True)
 
 
+class DeadlineTests(TestCase):
+    def test_whatever_is_slow_ends_in_time(self):
+        """Within a second of the deadline, and never tried again."""
+        headers = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
+        chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        error = headers.replace(b"200 OK", b"404 No")
+        slow = {
+            "no response at all": [9],
+            "half a status line": [b"HTTP/1.1 2", 9],
+            "a status line that drips": drip(b"HTTP/1.1 200 OK" + b"x" * 100, 0.1),
+            "a header that drips": [b"HTTP/1.1 200 OK\r\n", *drip(b"X: " * 50, 0.1)],
+            "interim responses without end": [b"HTTP/1.1 100 Continue\r\n\r\n", 0.1]
+            * 50,
+            "early hints without end": [b"HTTP/1.1 103 Hints\r\n\r\n", 0.1] * 50,
+            "no more after the status line": [b"HTTP/1.1 200 OK\r\n", 9],
+            "no more after the headers": [headers, 9],
+            "a body that stops late": [headers, 1.1, b"x", 9],
+            "a body that drips": [headers, *drip(b"x" * 100, 0.1)],
+            "a body without a length that drips": [
+                b"HTTP/1.1 200 OK\r\n\r\n",
+                *drip(b"x" * 100, 0.1),
+            ],
+            "an error body that drips": [error, *drip(b"x" * 100, 0.1)],
+            "chunks that drip": [chunked, *drip(b"1\r\nx\r\n" * 20, 0.1)],
+            "a chunk size that drips": [chunked, *drip(b"1;" + b"x" * 100, 0.1)],
+            "a trailer that drips": [chunked, b"0\r\n", *drip(b"A: b\r\n" * 20, 0.1)],
+            "a retry that gets no response": [9],
+            "a TLS handshake that never ends": [9],
+            "a TLS handshake that drips": [b"\x16\3\3\x3e\0", *drip(b"\2" * 99, 0.1)],
+        }
+
+        def call(name):
+            scripts = [slow[name]]
+            if name.startswith("a retry"):
+                scripts.insert(0, [RESET])
+            peer = Peer(self, *scripts)
+            url = peer.url.replace("http", "https" if "TLS" in name else "http")
+            timeout = 1.2 if name.endswith(("late", "no response")) else 0.5
+            options = {"timeout": timeout, "max_retries": 5, "context": context}
+            begin = time.monotonic()
+            error = self.assert_call_raises(AutumnTimeoutError, url, **options)
+            return error, time.monotonic() - begin - timeout, peer
+
+        context = client_context()
+        with ThreadPoolExecutor(len(slow)) as pool:
+            calls = {name: pool.submit(call, name) for name in slow}
+        for name, future in calls.items():
+            with self.subTest(name):
+                error, late, peer = future.result()
+                self.assertGreater(late, -0.02)
+                self.assertLess(late, 0.9)
+                attempts = 2 if name.startswith("a retry") else 1
+                self.assert_attempts(attempts, error)
+                self.assertEqual(len(peer.requests), attempts)
+                self.assertNotIsInstance(error.__cause__, AutumnError)
+
+    def test_the_message_of_a_timeout(self):
+        peer = Peer(self, [9])
+        error = self.assert_call_raises(AutumnTimeoutError, peer.url, timeout=0.05)
+        message = f"no complete response in time from {peer.url}, 1 attempt"
+        self.assertEqual(str(error), message)
+
+    def test_a_slow_proxy_ends_in_time(self):
+        """Also if the TLS handshake stalls after a slow response to CONNECT."""
+        self.ignore_unclosed_sockets()
+        established = b"HTTP/1.1 200 OK\r\n"
+        for name, script, timeout in (
+            ("no response", [9], 0.2),
+            ("drips", [established, *drip(b"A: b\r\n" * 50, 0.05)], 0.2),
+            ("then a stalled handshake", [0.5, established + b"\r\n", 9], 0.6),
+        ):
+            with self.subTest(name):
+                os.environ.update(https_proxy=Peer(self, script).url, no_proxy="")
+                url, begin = "https://autumn.example", time.monotonic()
+                self.assert_call_raises(AutumnTimeoutError, url, timeout=timeout)
+                self.assertLess(time.monotonic() - begin, timeout + 0.4)
+
+    def test_a_connection_that_is_not_made_in_time(self):
+        with mock.patch(
+            "socket.create_connection", side_effect=self.slow_connection
+        ) as connect:
+            error = self.assert_call_raises(
+                AutumnTimeoutError, "http://127.0.0.1:1", timeout=0.1
+            )
+        self.assertEqual(connect.call_count, 1)
+        self.assertIsInstance(error.__cause__, socket.timeout)
+
+    def slow_connection(self, address, timeout, *_):
+        time.sleep(timeout)
+        raise socket.timeout("timed out")
+
+    def test_a_platforms_early_timeout_is_a_failed_connection(self):
+        """ETIMEDOUT comes when the kernel gives up; Pyodide's comes at once."""
+        clock = self.stop_clock()
+        for early in (
+            TimeoutError(errno.ETIMEDOUT, "Connection timed out"),
+            socket.timeout("timed out"),
+        ):
+            with mock.patch("socket.create_connection", side_effect=early) as connect:
+                error = self.assert_call_raises(
+                    AutumnConnectionError, "http://127.0.0.1:1"
+                )
+            self.assertEqual(connect.call_count, 3)
+            self.assert_attempts(3, error)
+            self.assertIs(error.__cause__, early)
+        self.assertEqual(len(clock.sleeps), 4)
+
+    def test_a_timeout_may_be_a_tick_of_the_clock_before_the_deadline(self):
+        """On Windows before Python 3.13 the clock is as coarse as that."""
+        for early, error_type in (
+            (0.01, AutumnTimeoutError),
+            (0.1, AutumnConnectionError),
+        ):
+            clock = self.stop_clock()
+
+            def connect(*_, clock=clock, early=early):
+                clock.now = 1010 - early
+                raise socket.timeout("timed out")
+
+            self.patch("socket.create_connection", connect)
+            url = "http://127.0.0.1:1"
+            error = self.assert_call_raises(error_type, url, timeout=10)
+            self.assert_attempts(1, error)
+
+    def test_each_attempt_gets_what_is_left(self):
+        clock = self.stop_clock()
+        timeouts = []
+
+        def connect(address, timeout, *_):
+            timeouts.append(timeout)
+            clock.now += 2
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+
+        self.patch("socket.create_connection", connect)
+        self.assert_call_raises(AutumnConnectionError, "http://127.0.0.1:1", timeout=10)
+        self.assertEqual(timeouts, [10, 7.75, 5.25])
+
+    def test_a_wait_that_overruns_leaves_no_time_for_an_attempt(self):
+        clock = self.stop_clock()
+        clock.sleep = lambda seconds: setattr(clock, "now", clock.now + 60)
+        peer = Peer(self, [RESET])
+        error = self.assert_call_raises(AutumnTimeoutError, peer.url)
+        self.assertEqual(len(peer.requests), 1)
+        self.assert_attempts(2, error)
+
+
 class RetryTests(TestCase):
-    def requests_made(self, kind, *scripts, **options):
+    def count_requests(self, error_type, *scripts, **options):
+        """Make a call that must fail; return the number of its requests, and the error."""
         peer = Peer(self, *scripts)
-        error = self.call_error(kind, peer.url, **options)
+        error = self.assert_call_raises(error_type, peer.url, **options)
         return len(peer.requests), error
 
     def test_passing_failures_are_tried_again_as_often_as_allowed(self):
-        self.clock()
+        self.stop_clock()
         for status in (429, 500, 502, 503, 504):
             for max_retries in (0, 1, 2, 4):
                 with self.subTest(status=status, max_retries=max_retries):
-                    made, error = self.requests_made(
-                        AutumnAPIError, [answer(status, b"x")], max_retries=max_retries
+                    requests, error = self.count_requests(
+                        AutumnAPIError,
+                        [http_response(status, b"x")],
+                        max_retries=max_retries,
                     )
-                    self.assertEqual(made, max_retries + 1)
+                    self.assertEqual(requests, max_retries + 1)
                     self.assertEqual(error.status, status)
-        broken = answer()[:-1], answer()[:30], b"HTTP/1.1 404", b"SSH-2.0-x\r\n"
-        for script in ([], [RESET], *([sent] for sent in broken)):
-            made, error = self.requests_made(AutumnConnectionError, script)
-            self.assertEqual(made, 3)
-            self.assertIn("3 attempts: ", str(error))
+        for script in (
+            [],
+            [RESET],
+            [http_response()[:-1]],
+            [http_response()[:30]],
+            [b"HTTP/1.1 404"],
+            [b"SSH-2.0-x\r\n"],
+        ):
+            requests, error = self.count_requests(AutumnConnectionError, script)
+            self.assertEqual(requests, 3)
+            self.assert_attempts(3, error)
 
     def test_lasting_failures_are_not_tried_again(self):
-        self.clock()
+        self.stop_clock()
         for status in (201, 204, 302, 400, 401, 403, 404, 408, 409, 425, 501, 505, 999):
             with self.subTest(status=status):
                 body = b"" if status == 204 else b"x"
-                made, _ = self.requests_made(AutumnAPIError, [answer(status, body)])
-                self.assertEqual(made, 1)
-        made, _ = self.requests_made(AutumnAPIError, [answer(200, b"{}")])
-        self.assertEqual(made, 1)
+                response = http_response(status, body)
+                requests, _ = self.count_requests(AutumnAPIError, [response])
+                self.assertEqual(requests, 1)
+        requests, _ = self.count_requests(AutumnAPIError, [http_response(200, b"{}")])
+        self.assertEqual(requests, 1)
+
+    def test_a_503_of_over_1_mib_is_tried_again(self):
+        self.stop_clock()
+        response = http_response(503, b"x" * 1_100_000)
+        requests, _ = self.count_requests(AutumnAPIError, [response])
+        self.assertEqual(requests, 3)
 
     def test_a_failure_that_passes_is_survived(self):
-        self.clock()
-        for failure in ([RESET], [], [answer(503, b"x")], [answer()[:-1]]):
-            peer = Peer(self, failure, [answer()])
-            response = open_customer_portal(PARAMS, server_url=peer.url)
-            self.assertEqual(response.url, PORTAL_URL)
+        self.stop_clock()
+        for failure in (
+            [RESET],
+            [],
+            [http_response(503, b"x")],
+            [http_response()[:-1]],
+        ):
+            peer = Peer(self, failure, [http_response()])
+            portal = open_customer_portal(PARAMS, server_url=peer.url)
+            self.assertEqual(portal.url, PORTAL_URL)
             self.assertEqual(len(peer.requests), 2)
             self.assertEqual(peer.requests[0], peer.requests[1])
 
     def test_the_wait_is_drawn_and_doubles(self):
         for draw, waits in ((0.5, [0.125, 0.25, 0.5]), (1, [0.25, 0.5, 1])):
-            clock = self.clock()
-            uniform = self.start(mock.patch("random.uniform", return_value=draw))
-            self.requests_made(AutumnConnectionError, [RESET], max_retries=3)
+            clock = self.stop_clock()
+            uniform = self.patch("random.uniform", return_value=draw)
+            self.count_requests(AutumnConnectionError, [RESET], max_retries=3)
             self.assertEqual(clock.sleeps, waits)
             self.assertEqual({call[0] for call in uniform.call_args_list}, {(0.5, 1)})
 
@@ -2148,40 +2159,44 @@ class RetryTests(TestCase):
         self.assertTrue(all(0.125 <= wait <= 0.25 for wait in waits))
 
     def test_after_a_retry_after_callers_do_not_come_back_at_once_either(self):
-        """The wait is its seconds and the drawn ones after them."""
+        """The wait is its seconds and then the drawn backoff."""
         for value, wait in (("7", 7.25), ("0", 0.25), ("-7", 0.25), ("7.5", 0.25)):
-            clock = self.clock()
-            limited = answer(503, b"x", f"Retry-After: {value}")
-            made, _ = self.requests_made(AutumnAPIError, [limited], max_retries=1)
-            self.assertEqual((made, clock.sleeps), (2, [wait]))
+            clock = self.stop_clock()
+            limited = http_response(503, b"x", f"Retry-After: {value}")
+            requests, _ = self.count_requests(AutumnAPIError, [limited], max_retries=1)
+            self.assertEqual((requests, clock.sleeps), (2, [wait]))
 
     def test_a_wait_past_the_deadline_is_not_begun(self):
-        clock = self.clock()
+        clock = self.stop_clock()
         for seconds in ("10", "999999999"):
-            limited = answer(429, b"x", f"Retry-After: {seconds}")
-            made, error = self.requests_made(AutumnAPIError, [limited], timeout=10)
-            self.assertEqual((made, clock.sleeps), (1, []))
+            limited = http_response(429, b"x", f"Retry-After: {seconds}")
+            requests, error = self.count_requests(AutumnAPIError, [limited], timeout=10)
+            self.assertEqual((requests, clock.sleeps), (1, []))
             self.assertEqual(error.retry_after, int(seconds))
-        made, error = self.requests_made(AutumnConnectionError, [RESET], timeout=0.1)
-        self.assertEqual((made, clock.sleeps), (1, []))
-        self.assertIn("1 attempt: ", str(error))
+        requests, error = self.count_requests(
+            AutumnConnectionError, [RESET], timeout=0.1
+        )
+        self.assertEqual((requests, clock.sleeps), (1, []))
+        self.assert_attempts(1, error)
 
     def test_each_retry_is_one_line_in_the_log_without_secrets(self):
-        """Even where the server repeats them: of its words, the line has none."""
-        self.clock()
+        """A server may repeat them, so the line has none of its words."""
+        self.stop_clock()
         echo = json.dumps({"message": f"{KEY} {PORTAL_URL}", "code": KEY}).encode()
-        peer = Peer(self, [answer(503, echo)], [RESET], [answer()])
+        peer = Peer(self, [http_response(503, echo)], [RESET], [http_response()])
         with self.assertLogs(autumn_portal.__name__, logging.DEBUG) as logs:
             open_customer_portal(PARAMS, server_url=peer.url)
-        line = "INFO:autumn_portal:Attempt {} to open a portal failed ({}), the next is"
-        first = line.format(1, "status 503") + " in 0.25 s"
-        second = line.format(2, "no response") + " in 0.50 s"
+        line = (
+            "INFO:autumn_portal:Attempt {} to open a portal failed ({}); the next one"
+        )
+        first = line.format(1, "status 503") + " starts in 0.25 s"
+        second = line.format(2, "no complete response") + " starts in 0.50 s"
         self.assertEqual(logs.output, [first, second])
 
     def test_a_retry_does_not_import_logging(self):
         """Nobody would see the line, and a child forked meanwhile could hang."""
-        self.clock()
-        peer = Peer(self, [RESET], [answer()])
+        self.stop_clock()
+        peer = Peer(self, [RESET], [http_response()])
         with mock.patch.dict(sys.modules):
             del sys.modules["logging"]
             open_customer_portal(PARAMS, server_url=peer.url)
@@ -2189,7 +2204,7 @@ class RetryTests(TestCase):
 
     def test_the_logger_is_named_as_the_module_wherever_it_is_copied_to(self):
         module = load_copy("billing_portal")
-        peer = Peer(self, [RESET], [answer()])
+        peer = Peer(self, [RESET], [http_response()])
         with self.assertLogs("billing_portal", logging.INFO):
             module.open_customer_portal(
                 module.OpenCustomerPortalParams("cus_123"), server_url=peer.url
@@ -2197,20 +2212,21 @@ class RetryTests(TestCase):
 
 
 class HostileServerTests(TestCase):
-    HEAD = b"HTTP/1.1 200 OK\r\n"
-    CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+    STATUS = b"HTTP/1.1 200 OK\r\n"
+    CHUNKED = STATUS + b"Transfer-Encoding: chunked\r\n\r\n"
 
-    def call(self, kind, *script):
+    def call(self, error_type, *script):
+        """Make a call that must fail at its one attempt; return the error and the peer."""
         peer = Peer(self, script)
-        error = self.call_error(kind, peer.url, max_retries=0)
+        error = self.assert_call_raises(error_type, peer.url, max_retries=0)
         return error, peer
 
-    def test_where_no_whole_answer_came_it_is_a_connection_error(self):
-        body = BODY  # it has the portal's URL in it, which no error may show
+    def test_no_complete_response_is_a_connection_error(self):
+        body = BODY  # has the portal's URL in it, which no error may show
         for name, script in {
-            "closed without an answer": [],
+            "closed without a response": [],
             "reset": [RESET],
-            "reset in the headers": [self.HEAD, RESET],
+            "reset in the headers": [self.STATUS, RESET],
             "half a status line": [b"HTTP/1."],
             "a line break": [b"\r\n"],
             "a status that is no number": [b"HTTP/1.1 abc OK\r\n\r\n"],
@@ -2225,22 +2241,22 @@ class HostileServerTests(TestCase):
             "a cut status line": [b"HTTP/1.1 404"],
             "a status line alone": [b"HTTP/1.1 503 X\r\n"],
             "a cut header": [b"HTTP/1.1 404 X\r\nContent-Len"],
-            "headers without an end": [self.HEAD + b"Content-Length: 2\r\n"],
-            "a head over 40 KiB": [
-                self.HEAD + (b"X: " + b"x" * 995 + b"\r\n") * 42 + b"\r\n" + body
+            "headers without an end": [self.STATUS + b"Content-Length: 2\r\n"],
+            "headers over 40 KiB": [
+                self.STATUS + (b"X: " + b"x" * 995 + b"\r\n") * 42 + b"\r\n" + body
             ],
-            "a head of 18,000 fields in three lines": [
-                self.HEAD + b"\r".join(b"%x:" % field for field in range(18_000))
+            "headers of 18,000 fields in three lines": [
+                self.STATUS + b"\r".join(b"%x:" % field for field in range(18_000))
             ],
-            "a head of white space": [self.HEAD + (b" \r" * 32_700 + b" \r\n") * 29],
+            "headers of white space": [self.STATUS + (b" \r" * 32_700 + b" \r\n") * 29],
             "an endless status line": [b"HTTP/1.1 200 " + b"x" * 70_000],
-            "an endless header": [self.HEAD + b"X: " + b"x" * 70_000],
-            "thousands of headers": [self.HEAD + b"X: y\r\n" * 5000 + b"\r\n" + body],
-            "a truncated body": [answer()[:-1]],
-            "a truncated error body": [answer(500)[:-1]],
-            "no body": [answer()[: -len(body)]],
+            "an endless header": [self.STATUS + b"X: " + b"x" * 70_000],
+            "thousands of headers": [self.STATUS + b"X: y\r\n" * 5000 + b"\r\n" + body],
+            "a truncated body": [http_response()[:-1]],
+            "a truncated error body": [http_response(500)[:-1]],
+            "no body": [http_response()[: -len(body)]],
             "a length of many digits": [
-                self.HEAD + b"Content-Length: " + b"9" * 4000 + b"\r\n\r\n" + body
+                self.STATUS + b"Content-Length: " + b"9" * 4000 + b"\r\n\r\n" + body
             ],
             "chunks that stop": [self.CHUNKED + b"%x\r\n" % len(body) + body],
             "a chunk cut short": [self.CHUNKED + b"fff\r\n" + body],
@@ -2255,147 +2271,137 @@ class HostileServerTests(TestCase):
                 begin = time.monotonic()
                 error, peer = self.call(AutumnConnectionError, *script)
                 self.assertLess(time.monotonic() - begin, 1)
-                start = f"no response from {peer.url}, 1 attempt: "
-                self.assertTrue(str(error).startswith(start), error)
+                self.assert_attempts(1, error)
                 self.assertEqual(len(peer.requests), 1)
 
-    def test_where_one_came_it_is_an_api_error(self):
+    def test_a_complete_response_without_a_portal_is_an_api_error(self):
         deep = b"[" * 200_000
         for name, (script, status) in {
-            "a status of 999": (answer(999), 999),
+            "a status of 999": (http_response(999), 999),
             "a length that is none": (
-                self.HEAD + b"Content-Length: many\r\n\r\n{}",
+                self.STATUS + b"Content-Length: many\r\n\r\n{}",
                 200,
             ),
-            "a negative length": (self.HEAD + b"Content-Length: -1\r\n\r\n{}", 200),
-            "no length": (self.HEAD + b"\r\n{}", 200),
+            "a negative length": (self.STATUS + b"Content-Length: -1\r\n\r\n{}", 200),
+            "no length": (self.STATUS + b"\r\n{}", 200),
             "no headers": (b"HTTP/1.0 200\r\n\r\n{}", 200),
-            "headers that are none": (self.HEAD + b"what?\r\n\x00\xff\r\n\r\n{}", 200),
+            "headers that are none": (
+                self.STATUS + b"what?\r\n\x00\xff\r\n\r\n{}",
+                200,
+            ),
             "no content": (b"HTTP/1.1 204 No Content\r\n\r\n", 204),
             "another protocol from here": (b"HTTP/1.1 101 Switch\r\n\r\n", 101),
-            "JSON nested deep": (answer(200, deep), 200),
-            "JSON nested deep in an error": (answer(500, deep), 500),
-            "an integer of 10,000 digits": (answer(200, b"1" * 10_000), 200),
-            "compressed": (answer(200, b"\x1f\x8b\x08", "Content-Encoding: gzip"), 200),
-            "the wrong charset": (answer(200, BODY.decode().encode("utf-16")), 200),
+            "JSON nested deep": (http_response(200, deep), 200),
+            "JSON nested deep in an error": (http_response(500, deep), 500),
+            "an integer of 10,000 digits": (http_response(200, b"1" * 10_000), 200),
+            "compressed": (
+                http_response(200, b"\x1f\x8b\x08", "Content-Encoding: gzip"),
+                200,
+            ),
+            "the wrong charset": (
+                http_response(200, BODY.decode().encode("utf-16")),
+                200,
+            ),
         }.items():
             with self.subTest(name):
                 error, _ = self.call(AutumnAPIError, script)
                 self.assertEqual(error.status, status)
 
-    def test_answers_that_are_odd_but_whole_are_taken(self):
+    def test_odd_but_complete_responses_are_accepted(self):
         cut = 40
         for name, script in {
-            "without a length": [self.HEAD + b"\r\n" + BODY],
+            "without a length": [self.STATUS + b"\r\n" + BODY],
             "HTTP/1.0": [b"HTTP/1.0 200\r\n\r\n" + BODY],
-            "after 100 Continue": [b"HTTP/1.1 100 Continue\r\n\r\n" + answer()],
+            "after 100 Continue": [b"HTTP/1.1 100 Continue\r\n\r\n" + http_response()],
             "in chunks": [
                 self.CHUNKED,
                 b"%x;a=b\r\n" % cut + BODY[:cut] + b"\r\n",
                 0.01,
                 b"%X\r\n" % len(BODY[cut:]) + BODY[cut:] + b"\r\n0\r\nA: b\r\n\r\n",
             ],
-            "with headers in latin-1": [answer(200, BODY, "X-\u00e9: \u00e9")],
-            "with a head of 31 KiB": [answer(200, BODY, *["X: " + "x" * 995] * 31)],
-            "kept open": [answer(), 5],
+            "with headers in latin-1": [http_response(200, BODY, "X-\u00e9: \u00e9")],
+            "with headers of 31 KiB": [
+                http_response(200, BODY, *["X: " + "x" * 995] * 31)
+            ],
+            "kept open": [http_response(), 5],
             "after 102, 103 and 100": [
                 b"HTTP/1.1 102 Processing\r\n\r\n",
                 b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\nX: y\r\n\r\n",
                 0.01,
                 b"HTTP/1.1 100 Continue\r\n\r\n",
-                answer(),
+                http_response(),
             ],
         }.items():
             with self.subTest(name):
                 peer = Peer(self, script)
-                response = open_customer_portal(PARAMS, server_url=peer.url, timeout=2)
-                self.assertEqual(response.url, PORTAL_URL)
+                portal = open_customer_portal(PARAMS, server_url=peer.url, timeout=2)
+                self.assertEqual(portal.url, PORTAL_URL)
 
     def test_the_cause_is_kept_where_it_shows_no_secret(self):
         for script, cause, reason in (
             ([], http.client.RemoteDisconnected, ".+"),
             ([RESET], ConnectionResetError, ".+"),
             (
-                [self.HEAD + b"X: " + b"x" * 70_000],
+                [self.STATUS + b"X: " + b"x" * 70_000],
                 Exception,
                 "the response is too long",
             ),
-            ([answer()[:-1]], Exception, "the response broke off"),
-            ([answer()[:20]], Exception, "the response broke off"),
+            ([http_response()[:-1]], Exception, "the response broke off"),
+            ([http_response()[:20]], Exception, "the response broke off"),
             ([b"HTTP/1.1 abc\r\n\r\n"], type(None), r"BadStatusLine at client.py:\d+"),
         ):
             error, _ = self.call(AutumnConnectionError, *script)
             self.assertIsInstance(error.__cause__, cause)
             self.assertIs(error.__context__, None)
-            self.assertRegex(str(error), f", 1 attempt: {reason}$")
+            self.assertRegex(str(error), f": {reason}$")
 
-    def test_a_head_that_cannot_be_decoded_does_not_show_in_the_cause(self):
-        """Some heads, that depends on Python's version, are errors that hold them."""
+    def test_headers_that_cannot_be_decoded_are_not_shown_by_the_cause(self):
+        """Some raise an exception that holds them, which ones depends on the Python."""
         for codec in ("punycode", "idna", "undefined", "x\0y", "unicode_escape"):
             boundary = f"boundary*={codec}''{PORTAL_URL}%FF"
             header = f"Content-Type: multipart/mixed; {boundary}"
-            peer = Peer(self, [answer(200, BODY, header)])
+            peer = Peer(self, [http_response(200, BODY, header)])
             try:
                 open_customer_portal(PARAMS, server_url=peer.url, max_retries=0)
             except AutumnConnectionError as error:
                 self.assert_shows_no_secret(error)
 
-    def test_nobody_there(self):
-        closed = socket.create_server(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
-        closed.close()
-        error = self.call_error(AutumnConnectionError, url, max_retries=0)
+    def test_the_message_of_a_failed_connection(self):
+        url = "http://{}:{}".format(*self.refusing_address())
+        error = self.assert_call_raises(AutumnConnectionError, url, max_retries=0)
         self.assertIsInstance(error.__cause__, ConnectionRefusedError)
         reason = error.__cause__.strerror
-        self.assertEqual(str(error), f"no response from {url}, 1 attempt: {reason}")
+        message = f"no complete response from {url}, 1 attempt: {reason}"
+        self.assertEqual(str(error), message)
 
-    def test_names_that_do_not_resolve(self):
+    def test_a_name_that_does_not_resolve(self):
         unknown = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        self.clock()
-        with mock.patch("socket.getaddrinfo", side_effect=unknown) as resolve:
-            error = self.call_error(
-                AutumnConnectionError,
-                "https://autumn.example/billing",
-                context=client_context(),
-            )
-        self.assertEqual(
-            str(error),
-            "no response from https://autumn.example, 3 attempts: Name or service not known",
-        )
+        self.stop_clock()
+        resolve = self.patch("socket.getaddrinfo", side_effect=unknown)
+        url = "https://autumn.example/billing"
+        error = self.assert_call_raises(AutumnConnectionError, url)
+        self.assertIn("https://autumn.example, 3 attempts: ", str(error))
+        self.assertIn(unknown.strerror, str(error))
         self.assertIs(error.__cause__, unknown)
         self.assertEqual(resolve.call_count, 3)
 
-    def test_names_that_cannot_be_asked_for(self):
-        self.clock()
+    def test_a_name_that_cannot_be_one_is_not_tried_again(self):
+        self.stop_clock()
         for host in ("a" * 64 + ".example", "a..example", "x" * 8000):
             with self.subTest(host=host[:20]):
-                error = self.call_error(
+                error = self.assert_call_raises(
                     AutumnConnectionError, f"https://{host}", context=client_context()
                 )
-                self.assertIn(f"no response from https://{host}"[:200], str(error))
-                self.assertRegex(str(error), r", 1 attempt: Unicode\w+ at \w+\.py:\d+$")
+                self.assert_attempts(1, error)
+                self.assertIn(host[:150], str(error))
+                self.assertRegex(str(error), r": Unicode\w+ at \w+\.py:\d+$")
 
-    def test_a_proxy_that_is_no_url_is_not_shown(self):
-        for proxy in (
-            "http:SENTINEL",
-            "http://u:SENTINEL/x@y",
-            "//",
-            "http://h:SENTINEL",
-        ):
-            with mock.patch.dict(os.environ, https_proxy=proxy, no_proxy=""):
-                self.call_error(
-                    AutumnConnectionError,
-                    "https://autumn.invalid",
-                    context=client_context(),
-                    max_retries=0,
-                )
-
-    def test_what_the_standard_library_may_raise_is_ours_in_the_end(self):
-        """It is shown, and the cause, where it cannot hold bytes of a response or a
-        header; and tried again where it is the network's or the server's doing."""
-        self.clock()
+    def test_what_becomes_of_an_exception(self):
+        """Those of the network are tried again. Those that cannot quote a response or
+        a header are shown, and are the cause."""
+        self.stop_clock()
         unverified = ssl.SSLCertVerificationError(1, "certificate verify failed")
-        for foreign, attempts, shown in (
+        for exception, attempts, shown in (
             (OSError("no route"), 3, True),
             (ssl.SSLError(1, "tlsv1 alert"), 3, True),
             (unverified, 1, True),
@@ -2413,44 +2419,49 @@ class HostileServerTests(TestCase):
             (OverflowError("port must be 0-65535"), 1, False),
         ):
             with (
-                self.subTest(foreign=foreign),
-                mock.patch("socket.create_connection", side_effect=foreign) as connect,
+                self.subTest(exception=exception),
+                mock.patch(
+                    "socket.create_connection", side_effect=exception
+                ) as connect,
             ):
-                error = self.call_error(AutumnConnectionError, "http://127.0.0.1:1")
+                error = self.assert_call_raises(
+                    AutumnConnectionError, "http://127.0.0.1:1"
+                )
                 self.assertEqual(connect.call_count, attempts)
-                self.assertIs(error.__cause__, foreign if shown else None)
+                self.assertIs(error.__cause__, exception if shown else None)
                 self.assertIs(error.__context__, None)
-                text = f"{type(foreign).__name__} at mock.py:[0-9]+"
+                self.assert_attempts(attempts, error)
+                text = f"{type(exception).__name__} at mock.py:[0-9]+"
                 if shown:
                     text = re.escape(
-                        foreign.strerror if foreign.args[1:] else str(foreign)
+                        getattr(exception, "strerror", 0) or str(exception)
                     )
-                self.assertRegex(str(error), f", {attempts} attempts?: {text}$")
+                self.assertRegex(str(error), f": {text}$")
 
     def test_an_exception_that_was_never_raised_has_no_line_to_name(self):
         reason = urllib.error.URLError(ValueError("SENTINEL"))
         with mock.patch("urllib.request.OpenerDirector.open", side_effect=reason):
-            error = self.call_error(AutumnConnectionError, "http://127.0.0.1:1")
-        self.assertRegex(str(error), ", 1 attempt: ValueError$")
+            error = self.assert_call_raises(AutumnConnectionError, "http://127.0.0.1:1")
+        self.assertRegex(str(error), ": ValueError$")
 
-    def test_interrupts_and_other_peoples_exceptions_pass_through(self):
+    def test_interrupts_and_exceptions_of_signal_handlers_pass_through(self):
         class SoftTimeLimitExceeded(Exception):
-            """As Celery raises it from a signal handler."""
+            """Like Celery's, which a signal handler raises."""
 
         for passing in (KeyboardInterrupt, SystemExit, SoftTimeLimitExceeded):
-            self.start(mock.patch("socket.create_connection", side_effect=passing))
+            self.patch("socket.create_connection", side_effect=passing)
             with self.assertRaises(passing):
                 open_customer_portal(PARAMS, server_url="http://127.0.0.1:1")
 
-    def test_an_answer_of_400_mb_is_not_read_to_its_end(self):
-        """Nor kept: good or bad, with a length, in chunks, or in a chunk of size -1,
-        which http.client takes for the whole stream."""
+    def test_a_response_of_400_mb_is_not_read_to_its_end(self):
+        """Good or bad, with a length, in chunks, or in a chunk of size -1, for which
+        http.client reads the whole stream."""
         length = b"Content-Length: 400000000\r\n\r\n"
         piece = b"x" * 100_000
-        for name, kind, head in (
-            ("with a length", AutumnAPIError, self.HEAD + length),
-            ("bad", AutumnAPIError, self.HEAD.replace(b"200", b"404") + length),
-            ("without a length", AutumnAPIError, self.HEAD + b"\r\n"),
+        for name, error_type, start in (
+            ("with a length", AutumnAPIError, self.STATUS + length),
+            ("bad", AutumnAPIError, self.STATUS.replace(b"200", b"404") + length),
+            ("without a length", AutumnAPIError, self.STATUS + b"\r\n"),
             ("one chunk", AutumnAPIError, self.CHUNKED + b"17D78400\r\n"),
             ("a chunk of -1", AutumnConnectionError, self.CHUNKED + b"-1\r\n"),
             ("an endless chunk", AutumnConnectionError, self.CHUNKED + b"1;"),
@@ -2459,79 +2470,75 @@ class HostileServerTests(TestCase):
                 stream = (piece for _ in range(4000))
                 if tracemalloc:
                     tracemalloc.start()
-                error, peer = self.call(kind, head, stream)
+                error, peer = self.call(error_type, start, stream)
                 if tracemalloc:
                     _, peak = tracemalloc.get_traced_memory()
                     tracemalloc.stop()
                     self.assertLess(peak, 8_000_000)
                 peer.close()
                 self.assertLess(peer.sent, 40_000_000)
-                if kind is AutumnAPIError and error.status == 200:
-                    self.assertIn("it is over 1 MiB", str(error))
+                if error_type is AutumnAPIError and error.status == 200:
+                    self.assertIn("1 MiB", str(error))
 
-    def test_an_answer_of_just_1_mib_is_read(self):
+    def test_a_response_of_just_1_mib_is_read(self):
         body = BODY + b" " * (1_048_576 - len(BODY))
-        peer = Peer(self, [answer(200, body)], [answer(200, body + b" ")])
+        peer = Peer(self, [http_response(200, body)], [http_response(200, body + b" ")])
         open_customer_portal(PARAMS, server_url=peer.url)
-        error = self.call_error(AutumnAPIError, peer.url)
-        self.assertEqual(
-            str(error), "200: the response cannot be used: it is over 1 MiB"
-        )
+        error = self.assert_call_raises(AutumnAPIError, peer.url)
+        self.assertIn("1 MiB", str(error))
 
 
 class ThreadTests(TestCase):
-    def test_64_threads_of_40_calls_each_get_their_own_answers(self):
+    THREADS, CALLS = 32, 30
+
+    def test_threads_get_their_own_responses(self):
         listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.addCleanup(listener.close)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
 
         def serve():
-            for _ in range(64 * 40):
+            for _ in range(self.THREADS * self.CALLS):
                 connection, _ = listener.accept()
                 with connection:
                     request = connection.recv(65536)
                     while not request.endswith(b"}"):
                         request += connection.recv(65536)
-                    customer = json.loads(request.partition(b"\r\n\r\n")[2])[
-                        "customer_id"
-                    ]
-                    body = {"customer_id": customer, "url": f"https://x/{customer}"}
-                    connection.sendall(answer(200, json.dumps(body).encode()))
+                    fields = json.loads(request.partition(b"\r\n\r\n")[2])
+                    fields["url"] = f"https://x/{fields['customer_id']}"
+                    connection.sendall(http_response(200, json.dumps(fields).encode()))
 
         def call(thread):
             wrong = 0
-            for number in range(40):
+            for number in range(self.CALLS):
                 params = OpenCustomerPortalParams(f"cus_{thread}_{number}")
-                response = open_customer_portal(params, server_url=url, max_retries=0)
-                wrong += response.customer_id != params.customer_id
-                wrong += response.url != f"https://x/{params.customer_id}"
+                portal = open_customer_portal(params, server_url=url, max_retries=0)
+                wrong += portal.customer_id != params.customer_id
+                wrong += portal.url != f"https://x/{params.customer_id}"
             return wrong
 
-        server = threading.Thread(target=serve, daemon=True)
-        server.start()
-        with ThreadPoolExecutor(64) as pool:
-            self.assertEqual(sum(pool.map(call, range(64))), 0)
-        server.join(60)
+        threading.Thread(target=serve, daemon=True).start()
+        with ThreadPoolExecutor(self.THREADS) as pool:
+            self.assertEqual(sum(pool.map(call, range(self.THREADS))), 0)
 
 
-# --- The command line ---
+# --- Command line ---
 
 
 class CommandLineTests(TestCase):
     def run_main(self, *arguments):
         """Run the file as a program; return its exit status, stdout and stderr."""
         stdout, stderr = io.StringIO(), io.StringIO()
-        self.start(mock.patch.object(sys, "argv", [str(MODULE), *arguments]))
+        self.patch("sys.argv", [str(MODULE), *arguments])
         with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
             try:
                 runpy.run_path(str(MODULE), run_name="__main__")
-            except SystemExit as exit:
-                status = exit.code
+            except SystemExit as exc:
+                status = exc.code
         self.assertNotIn(KEY, stdout.getvalue() + stderr.getvalue())
         return status, stdout.getvalue(), stderr.getvalue()
 
     def test_it_prints_the_url_alone(self):
-        autumn = self.stand_in()
+        autumn = self.start_stand_in()
         done = self.run_main("cus_123", "--server-url", autumn.url)
         self.assertEqual(done, (0, f"{PORTAL_URL}\n", ""))
         done = self.run_main(
@@ -2546,45 +2553,47 @@ class CommandLineTests(TestCase):
         )
 
     def test_a_failure_is_one_line_and_status_1(self):
-        url = self.stand_in().url
-        done = self.run_main("cus_x", "--server-url", url)
-        line = "autumn_portal: 404 customer_not_found: Customer cus_x not found\n"
-        self.assertEqual(done, (1, "", line))
-        peer = Peer(self, [9])
-        done = self.run_main("cus_x", "--server-url", peer.url, "--timeout", "0.1")
-        line = f"autumn_portal: no response in time from {peer.url}, 1 attempt\n"
-        self.assertEqual(done, (1, "", line))
+        for url, arguments in (
+            (self.start_stand_in().url, ["cus_x"]),  # unknown to Autumn
+            (Peer(self, [9]).url, ["cus_123", "--timeout", "0.1"]),
+        ):
+            status, stdout, stderr = self.run_main(*arguments, "--server-url", url)
+            self.assertEqual((status, stdout), (1, ""))
+            self.assertRegex(stderr, "^autumn_portal: .+\n$")
 
     def test_bad_usage_is_status_2(self):
-        expected = "autumn_portal: {}: expected "
-        for arguments, start in (
-            (["a b"], expected.format("customer_id")),
-            (["c", "--return-url", "x"], expected.format("return_url")),
-            (["c", "--configuration-id", ""], expected.format("configuration_id")),
-            (["c", "--server-url", "http://x"], expected.format("server_url")),
-            (["c", "--timeout", "0"], expected.format("timeout")),
-            (["c", "--timeout", "nan"], expected.format("timeout")),
-            (["c", "--timeout", "soon"], expected.format("timeout")),
+        for arguments, field in (
+            (["a b"], "customer_id"),
+            (["c", "--return-url", "x"], "return_url"),
+            (["c", "--configuration-id", ""], "configuration_id"),
+            (["c", "--server-url", "http://x"], "server_url"),
+            (["c", "--timeout", "0"], "timeout"),
+            (["c", "--timeout", "nan"], "timeout"),
         ):
             with self.subTest(arguments=arguments):
                 status, stdout, stderr = self.run_main(*arguments)
                 self.assertEqual((status, stdout), (2, ""))
-                self.assertTrue(stderr.startswith(start), stderr)
-                self.assertEqual(stderr.count("\n"), 1)
-        for arguments in ([], ["c", "--time", "5"], ["c", "--timeout"]):
-            status, stdout, stderr = self.run_main(*arguments)
-            self.assertEqual((status, stdout), (2, ""))
-            self.assertIn("usage: ", stderr)
+                self.assertRegex(stderr, f"^autumn_portal: {field}: .+\n$")
+        for arguments in (
+            [],
+            ["c", "--time", "5"],
+            ["c", "--timeout"],
+            ["c", "--timeout", "soon"],
+        ):
+            with self.subTest(arguments=arguments):
+                status, stdout, stderr = self.run_main(*arguments)
+                self.assertEqual((status, stdout), (2, ""))
+                self.assertIn("usage: ", stderr)
 
     def test_arguments_that_only_look_like_a_key_pass(self):
-        url = self.stand_in().url
+        url = self.start_stand_in().url
         status, _, stderr = self.run_main("team_sk_1", "--server-url", url)
         self.assertEqual(status, 1, stderr)
         self.assertIn("404 customer_not_found", stderr)
 
     def test_http_to_another_host_has_to_be_allowed(self):
         arguments = ["cus_123", "--server-url", "http://autumn.example"]
-        self.patch_resolver(autumn_example=[self.stand_in().server_address])
+        self.patch_resolver(autumn_example=[self.start_stand_in().server_address])
         status, stdout, stderr = self.run_main(*arguments)
         self.assertEqual((status, stdout), (2, ""))
         self.assertIn("--allow-http", stderr)
@@ -2595,10 +2604,10 @@ class CommandLineTests(TestCase):
         del os.environ["AUTUMN_SECRET_KEY"]
         status, stdout, stderr = self.run_main("cus_123")
         self.assertEqual((status, stdout), (2, ""))
-        self.assertIn("AUTUMN_SECRET_KEY is not set", stderr)
+        self.assertRegex(stderr, "^autumn_portal: secret_key: .*AUTUMN_SECRET_KEY")
 
     def test_a_key_given_as_an_argument_is_refused_and_not_shown(self):
-        """Arguments show in process lists; the error need not add to that."""
+        """Process lists show arguments; the error must not add to that."""
         for arguments in (
             ["c", KEY],
             ["c", "--secret-key", KEY],
@@ -2629,22 +2638,26 @@ class CommandLineTests(TestCase):
             "> POST /v1/billing.open_customer_portal HTTP/1.1\n",
             "> Authorization: Bearer am_sk_***\n",
             '> {"customer_id": "cus_123", "return_url": "https://useautumn.com"}\n',
-            f"{PORTAL_URL}\nexit status 0\n",
-            "404 customer_not_found: Customer cus_nobody not found\nexit status 1\n",
-            "got a publishable one in AUTUMN_SECRET_KEY\nexit status 2\n",
+            "local imitation of Autumn",
+            "    portal = open_customer_portal(params, server_url=",
+            f"Redirect the customer to {DEMO_PORTAL_URL}\nexit status 0\n",
+            "AutumnAPIError: 404 customer_not_found: Customer cus_x not found\n",
+            "$ AUTUMN_SECRET_KEY=am_sk_*** python3 autumn_portal.py cus_123 ",
+            f"\n\n{DEMO_PORTAL_URL}\nexit status 0\n",
+            "(nothing was sent)\n\nautumn_portal: secret_key: ",
         ):
             self.assertIn(part, shown)
 
     def test_the_demo_fails_if_a_run_ends_as_it_should_not(self):
         done = subprocess.CompletedProcess([], 0, "", "")
         stdout = io.StringIO()
-        self.start(mock.patch(f"{__name__}.run_python", return_value=done))
+        self.patch(f"{__name__}.run_python", return_value=done)
         with contextlib.redirect_stdout(stdout):
             self.assertEqual(demo(), 1)
         self.assertIn("NOT as it should be.", stdout.getvalue())
 
 
-# --- Where the file is copied to ---
+# --- Vendored copies ---
 
 
 class VendoringTests(TestCase):
@@ -2688,7 +2701,7 @@ class VendoringTests(TestCase):
         try:
             portal.open_customer_portal(params)
         except portal.AutumnConnectionError as error:
-            assert "1 attempt: TLS is missing" in str(error), error
+            assert isinstance(error.__cause__, RuntimeError), error
         else:
             raise AssertionError
         try:
@@ -2714,13 +2727,9 @@ class VendoringTests(TestCase):
         source = MODULE.read_bytes()
         (folder / "autumn_portal.py").write_bytes(source)
         plain = "import autumn_portal as portal"
-        yield "a plain copy", plain, []
-        here = f"import sys; sys.path.insert(0, {str(folder)!r}); {plain}"
-        yield (
-            "isolated, without site, warnings as errors",
-            here,
-            ["-I", "-S", "-W", "error"],
-        )
+        yield "in a plain copy", plain, []
+        insert = f"import sys; sys.path.insert(0, {str(folder)!r}); {plain}"
+        yield "with -I -S -W error", insert, ["-I", "-S", "-W", "error"]
         yield "without docstrings and asserts", plain, ["-OO"]
         yield "under an ASCII locale", plain, ["-X", "utf8=0"]
         (folder / "shop" / "_vendor").mkdir(parents=True)
@@ -2743,22 +2752,21 @@ class VendoringTests(TestCase):
         yield "without ssl", self.WITHOUT_SSL, []
 
     def test_it_works_wherever_it_is_copied_to(self):
-        autumn = self.stand_in()
+        autumn = self.start_stand_in()
         environment = {"SERVER": autumn.url, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}
         with tempfile.TemporaryDirectory() as name:
             folder = pathlib.Path(name).resolve()
             for layout, use, options in self.lay_out(folder):
-                with self.subTest(f"It works {layout}"):
-                    (folder / "use.py").write_text(
-                        f"{use}\n{self.CALL}", encoding="utf-8"
-                    )
+                with self.subTest(layout):
+                    script = f"{use}\n{self.CALL}"
+                    (folder / "use.py").write_text(script, encoding="utf-8")
                     done = run_python(*options, "use.py", cwd=folder, **environment)
                     self.assertEqual(
                         (done.stdout, done.stderr), (f"{PORTAL_URL}\n", "")
                     )
 
     def test_the_source_is_ascii_and_its_annotations_are_objects(self):
-        """A loader that does not register a module cannot resolve a dataclass's text."""
+        """A loader that does not register the module could not resolve a str."""
         tree = ast.parse(MODULE.read_text(encoding="ascii"))
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom):
@@ -2802,7 +2810,7 @@ class VendoringTests(TestCase):
             self.assertEqual(str(inspect.Signature(plain)), f"({promised})")
 
     def test_annotations_resolve(self):
-        """As frameworks that read them ask; without ssl too, see WITHOUT_SSL."""
+        """Some frameworks read them. WITHOUT_SSL does the same without ssl."""
         for function in (
             build_request,
             parse_response,
@@ -2829,11 +2837,11 @@ class VendoringTests(TestCase):
         self.assertEqual(autumn_portal.DEFAULT_SERVER_URL, "https://api.useautumn.com")
 
 
-# --- The README ---
+# --- README ---
 
 
 class ReadmeTests(TestCase):
-    """Runs the examples, against the stand-in over TLS, with a module of their own."""
+    """Runs the examples on the stand-in over TLS, with a copy of the module."""
 
     HEADERS = types.MappingProxyType(
         {"Location": PORTAL_URL, "Cache-Control": "no-store"}
@@ -2846,27 +2854,24 @@ class ReadmeTests(TestCase):
             (HERE / "README.md").read_text(encoding="utf-8"),
             re.MULTILINE | re.DOTALL,
         )
-        self.autumn = StandIn(server_context())
-        self.autumn.__enter__()
-        self.addCleanup(self.autumn.__exit__)
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.script = pathlib.Path(folder.name, "example.py")
-        ca = pathlib.Path(folder.name, "ca.pem")
+        self.autumn = self.start_stand_in(server_context())
+        folder = self.enter(tempfile.TemporaryDirectory())
+        self.script = pathlib.Path(folder, "example.py")
+        ca = pathlib.Path(folder, "ca.pem")
         ca.write_text(TEST_CA, encoding="ascii")
         os.environ["SSL_CERT_FILE"] = str(ca)
         module = load_copy("autumn_portal")
         for name in ("open_customer_portal", "build_request"):
             function = getattr(module, name)
-            here = functools.partial(function, server_url=self.autumn.url)
-            setattr(module, name, here)
+            local = functools.partial(function, server_url=self.autumn.url)
+            setattr(module, name, local)
         modules = {
             "autumn_portal": module,
             "httpx": types.SimpleNamespace(Client=self.fake_httpx_client),
             "pyodide": types.ModuleType("pyodide"),
             "pyodide.http": types.SimpleNamespace(pyfetch=self.fake_pyfetch),
         }
-        self.start(mock.patch.dict(sys.modules, modules))
+        self.enter(mock.patch.dict(sys.modules, modules))
         self.portal = module
 
     def send(self, method, url, headers, body):
@@ -2874,8 +2879,8 @@ class ReadmeTests(TestCase):
         connection = http.client.HTTPSConnection(host)
         with contextlib.closing(connection):
             connection.request(method, path, body, headers)
-            answer = connection.getresponse()
-            return answer.status, dict(answer.headers), answer.read()
+            response = connection.getresponse()
+            return response.status, dict(response.headers), response.read()
 
     def fake_httpx_client(self, *, follow_redirects):
         self.assertIs(follow_redirects, False)
@@ -2897,7 +2902,7 @@ class ReadmeTests(TestCase):
         return types.SimpleNamespace(status=status, headers=headers, bytes=read)
 
     def example(self, text):
-        """Run the one example that has a text in it, and return it as a module."""
+        """Run the one example that contains a text; return it as a module."""
         (block,) = [block for block in self.blocks if text in block]
         self.script.write_text(block, encoding="utf-8")
         with contextlib.redirect_stdout(io.StringIO()):
@@ -2914,16 +2919,19 @@ class ReadmeTests(TestCase):
         sent = json.loads(self.autumn.exchanges[0][2])
         self.assertEqual(sent["return_url"], "https://app.example.com/")
 
-    def invoke_lambda(self, customer_id, query=None):
-        """Return the reply to a made-up event, and the lines of the log."""
+    def lambda_event(self, customer_id, query=None):
         claims = {"jwt": {"claims": {"sub": customer_id}}}
-        event = {
+        return {
             "requestContext": {"authorizer": claims},
             "queryStringParameters": query,
         }
+
+    def invoke_lambda(self, customer_id, query=None):
+        """Return the handler's reply, and the lines of the log."""
+        handler = self.example("def lambda_handler").lambda_handler
         with self.assertLogs() as logs:
             logging.getLogger("test").warning("assertLogs() fails without any line")
-            reply = self.example("def lambda_handler").lambda_handler(event, None)
+            reply = handler(self.lambda_event(customer_id, query), None)
         return reply, logs.output[1:]
 
     def test_the_lambda_handler_redirects_to_the_portal(self):
@@ -2932,8 +2940,8 @@ class ReadmeTests(TestCase):
         for query in (None, {}, good):
             self.assertEqual(self.invoke_lambda("cus_123", query), (portal, []))
         sent = [json.loads(e[2])["return_url"] for e in self.autumn.exchanges]
-        ours = "https://app.example.com/"
-        self.assertEqual(sent, [ours, ours, good["return_url"]])
+        origin = "https://app.example.com/"
+        self.assertEqual(sent, [origin, origin, good["return_url"]])
 
     def test_the_lambda_handler_refuses_other_return_urls(self):
         for bad in (
@@ -2952,13 +2960,13 @@ class ReadmeTests(TestCase):
         self.assertEqual(self.autumn.exchanges, [])
 
     def test_the_lambda_handlers_other_failures(self):
-        """Neither reply nor log says what a browser or a log reader should not see."""
+        """The reply is a status alone. The log has no key and no words of the server."""
         for customer_id, key, status, line in (
             ("cus_x", KEY, 404, "404"),
             ("cus_123", "am_sk_test_unknown", 502, "401"),
-            ("SENTINEL " * 4, KEY, 502, "customer_id: expected a str of 1 to 1024 .*"),
-            ("cus_123", "am_pk_SENTINEL", 502, "secret_key: expected a secret key .*"),
-            ("cus_123", "", 502, "secret_key: expected a key; .*"),
+            ("SENTINEL " * 4, KEY, 502, "customer_id: .*"),
+            ("cus_123", "am_pk_SENTINEL", 502, "secret_key: .*"),
+            ("cus_123", "", 502, "secret_key: .*"),
         ):
             with self.subTest(line=line):
                 os.environ["AUTUMN_SECRET_KEY"] = key
@@ -2980,7 +2988,7 @@ class ReadmeTests(TestCase):
             environ = {"REMOTE_USER": user}
             setup_testing_defaults(environ)
             with self.assertLogs() as logs:
-                logging.getLogger("test").warning("assertLogs() wants a line")
+                logging.getLogger("test").warning("assertLogs() fails without any line")
                 self.assertEqual(list(application(environ, start_response)), [])
             self.assertEqual(logs.output[1:], log)
             start_response.assert_called_once()
@@ -2990,20 +2998,18 @@ class ReadmeTests(TestCase):
             )
 
     def test_the_handlers_make_their_tls_context_at_import(self):
+        """The first request makes none."""
+        make = ssl.create_default_context
         for text in ("def lambda_handler", "def application"):
-            made = ssl.create_default_context()
-            with mock.patch("ssl.create_default_context", return_value=made):
+            with mock.patch("ssl.create_default_context", side_effect=make) as create:
                 example = self.example(text)
-            call = mock.Mock(side_effect=self.portal.AutumnError)
-            claims = {"authorizer": {"jwt": {"claims": {"sub": "c"}}}}
-            with mock.patch.object(example, "open_customer_portal", call):
-                example.logger.disabled = True
+                create.assert_called_once_with()
                 if text == "def application":
-                    example.application({"REMOTE_USER": "c"}, mock.Mock())
+                    example.application({"REMOTE_USER": "cus_123"}, mock.Mock())
                 else:
-                    example.lambda_handler({"requestContext": claims}, None)
-                example.logger.disabled = False
-            self.assertIs(call.call_args[1]["context"], made)
+                    example.lambda_handler(self.lambda_event("cus_123"), None)
+                create.assert_called_once_with()
+        self.assertEqual([e[3] for e in self.autumn.exchanges], [200, 200])
 
     def test_the_asyncio_example(self):
         portal_url = self.example("asyncio.to_thread").portal_url
