@@ -745,6 +745,7 @@ class URLTests(TestCase):
             [
                 "https://x:/",
                 "https://x:65536/",
+                "https://x:65536/@?\\",
                 "https://x:000080/",
                 "https://x:-1/",
                 "https://x:8a/",
@@ -1004,6 +1005,7 @@ class ErrorTests(TestCase):
         self.assertEqual(error.message, "Customer x not found")
         self.assertEqual(error.code, "customer_not_found")
         self.assertEqual(error.retry_after, 5)
+        self.assertEqual(error.args, (404, error.message, error.code, 5))
         self.assertEqual(str(error), "404 customer_not_found: Customer x not found")
         error = AutumnAPIError(502, "Bad gateway")
         self.assertIsNone(error.code)
@@ -1023,6 +1025,13 @@ class ErrorTests(TestCase):
         self.assertEqual(error.code, "c" * 61 + "...")
         for error_type in (AutumnError, AutumnConnectionError, AutumnTimeoutError):
             self.assertEqual(str(error_type("x" * 501)), "x" * 497 + "...")
+        if tracemalloc:
+            text = "m " * 500_000
+            tracemalloc.start()
+            AutumnAPIError(500, text)
+            _, peak = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+            self.assertLess(peak, 1_000_000)
         exact = AutumnAPIError(500, "m" * 400, "c" * 64)
         self.assertEqual((exact.message, exact.code), ("m" * 400, "c" * 64))
 
@@ -1096,7 +1105,7 @@ class BuildRequestTests(TestCase):
                 )
                 message = f"secret_key: expected {problem}"
                 self.assertEqual(str(error), message.format(""))
-                if isinstance(key, str) and "\0" not in key:
+                if isinstance(key, str) and "\0" not in key and key.isascii():
                     os.environ["AUTUMN_SECRET_KEY"] = key
                     error = self.assert_refused("secret_key", build_request, PARAMS)
                     expected = message.format(" in AUTUMN_SECRET_KEY")
@@ -1628,7 +1637,7 @@ class ProxyTests(TestCase):
             ("SENTINEL:SENTINEL@127.0.0.1:1", "the proxy 127.0.0.1:1"),
             ("https://u:SENTINEL@[::1]:3128", "the proxy [::1]:3128"),
             ("SENTINEL@127.0.0.1:1/SENTINEL", "a proxy"),
-            ("http://u:SENTINEL@b\u00fccher.example", "a proxy"),
+            ("http://u:SENTINEL@b%C3%BCcher.example", "a proxy"),
             ("http://proxy.example%2F%3FSENTINEL", "a proxy"),
             ("http://u:SENTINEL@", "a proxy"),
         ):
