@@ -16,8 +16,8 @@ Every failure of a call is an AutumnError: AutumnValidationError for a bad value
 AutumnAPIError for a response without a portal, AutumnConnectionError if no complete
 response came, and its subclass AutumnTimeoutError if none came in time.
 
-build_request() and parse_response() do the same without the network, for use with
-another HTTP client. From a shell:
+build_request() and parse_response() are its two halves without the network, for use
+with another HTTP client. From a shell:
 
     AUTUMN_SECRET_KEY=am_sk_... python3 autumn_portal.py cus_123
 
@@ -33,6 +33,7 @@ import io
 import ipaddress
 import json
 import os
+import random
 import re
 import socket
 import sys
@@ -63,23 +64,23 @@ __all__ = [
 ]
 
 API_VERSION = "2.2.0"
-"""Sent as x-api-version. Deliberately old: a server rejects versions newer than its."""
+"""The x-api-version. Old on purpose: a server rejects versions newer than its own."""
 
 DEFAULT_SERVER_URL = "https://api.useautumn.com"
 """Autumn's own server."""
 
-_MAX_ID = 1024  # characters; Autumn sets no limit, so this only catches mistakes
+_MAX_ID = 1024  # characters; Autumn limits no length, so this only catches mistakes
 _MAX_URL = 8192  # characters
 _MAX_TIMEOUT = 86_400  # seconds: a day
-_MAX_BODY = 1_048_576  # bytes: 1 MiB; a response of Autumn's has about 150
+_MAX_BODY = 1_048_576  # bytes: 1 MiB; a normal response has about 150
 _MAX_BRACKETS = 500  # in a JSON body; see _parse_json_object()
-_READ_AHEAD = 8192  # bytes of a response; http.client's default since Python 3.13
-_MAX_HEADERS = 32_768 + _READ_AHEAD  # bytes; what is read ahead counts as headers
+_READ_AHEAD = 8192  # bytes that may be read before they are needed
+_MAX_HEADERS = 32_768 + _READ_AHEAD  # bytes, because some of the body may come along
 _RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504})
 _FIRST_BACKOFF = 0.25  # seconds; doubles with each retry
-_CLOCK_TICK = 0.016  # seconds: the step of time.monotonic() on Windows before 3.13
+_CLOCK_TICK = 0.016  # seconds: Windows may end a timeout so early, before Python 3.13
 
-# The HTTP API's names, which are also the fields', and the TypeScript type's.
+# From the names in Python and in the HTTP API to those of the TypeScript type.
 _TYPESCRIPT_NAMES = {
     "customer_id": "customerId",
     "configuration_id": "configurationId",
@@ -88,22 +89,22 @@ _TYPESCRIPT_NAMES = {
 
 
 class AutumnError(Exception):
-    """Base of all errors of this module; its str() is one printable line."""
+    """Base of all errors that this module raises. Its str() is one printable line."""
 
     def __str__(self) -> str:
         return _one_line(super().__str__(), 500)
 
 
 class AutumnValidationError(AutumnError, ValueError):
-    """A value was refused, and nothing was sent.
+    """A value was refused. open_customer_portal() does so before it sends anything.
 
     Attributes:
         field: The Python name of the refused parameter. For a name that from_dict()
-            does not know, that name as ascii() shows it.
+            does not know, the ascii() of that name.
     """
 
     def __init__(self, field: str, problem: str) -> None:
-        super().__init__(field, problem)
+        super().__init__(field, problem)  # every argument, for pickle and copy
         self.field = field
 
     def __str__(self) -> str:
@@ -114,13 +115,13 @@ class AutumnAPIError(AutumnError):
     """The server sent a response without a portal.
 
     Attributes:
-        status: The HTTP status; 200 if the response could not be used.
-        message: The server's message, or why its 200 could not be used: one printable
-            line of at most 400 characters.
+        status: The HTTP status. 200 means that the body could not be used.
+        message: The server's message, or what is wrong with the body of a 200: one
+            printable line of at most 400 characters.
         code: Autumn's error code, such as "customer_not_found": at most 64 characters.
             None if the response had none.
         retry_after: Seconds to wait before another attempt, from the Retry-After
-            header (RFC 9110, section 10.2.3). None without one in whole seconds.
+            header (RFC 9110, section 10.2.3). None if absent or not in whole seconds.
     """
 
     def __init__(
@@ -142,7 +143,7 @@ class AutumnAPIError(AutumnError):
 
 
 class AutumnConnectionError(AutumnError):
-    """No complete response came: the connection failed, broke or did not speak HTTP."""
+    """No complete response came: for example, the connection failed or broke."""
 
 
 class AutumnTimeoutError(AutumnConnectionError, TimeoutError):
@@ -151,7 +152,7 @@ class AutumnTimeoutError(AutumnConnectionError, TimeoutError):
 
 @dataclasses.dataclass(frozen=True)
 class OpenCustomerPortalParams:
-    """Whose portal to open, and how: OpenCustomerPortalParams of @useautumn/sdk.
+    """Whose portal to open, and how. The type of this name in @useautumn/sdk.
 
     Attributes:
         customer_id: The ID of the customer to open the billing portal for: 1 to 1024
@@ -164,7 +165,7 @@ class OpenCustomerPortalParams:
             for the organisation's success URL, by default https://useautumn.com.
 
     Raises:
-        AutumnValidationError: A value is not of that form.
+        AutumnValidationError: A value is not valid.
     """
 
     customer_id: str
@@ -179,7 +180,7 @@ class OpenCustomerPortalParams:
             _check_url("return_url", self.return_url)
 
     def to_dict(self) -> dict[str, str]:
-        """Return the fields that are not None, by the TypeScript type's names.
+        """Return the fields that are not None, by their camelCase names.
 
         Do not send this: the HTTP API uses snake_case names.
         """
@@ -191,15 +192,14 @@ class OpenCustomerPortalParams:
 
     @classmethod
     def from_dict(cls, mapping: Mapping[str, Any]) -> "OpenCustomerPortalParams":
-        """Make params from the TypeScript type's names; the inverse of to_dict().
+        """Make params from a mapping with camelCase names; the inverse of to_dict().
 
         Args:
             mapping: customerId, and optionally configurationId and returnUrl. A value
                 of None counts as absent.
 
         Raises:
-            AutumnValidationError: A name is unknown, customerId is missing, or a value
-                is not valid.
+            AutumnValidationError: A name is unknown, or a value is missing or invalid.
         """
         _check_type("params", mapping, Mapping, "a mapping")
         known = _TYPESCRIPT_NAMES.values()
@@ -216,7 +216,7 @@ class OpenCustomerPortalParams:
 
 @dataclasses.dataclass(frozen=True)
 class OpenCustomerPortalResponse:
-    """An open portal.
+    """A portal session.
 
     Attributes:
         customer_id: The customer's ID in your application: any str, which may differ
@@ -225,7 +225,7 @@ class OpenCustomerPortalResponse:
             repr() omits it: redirect the customer to it, and keep it out of logs.
 
     Raises:
-        AutumnValidationError: A value is not of that form.
+        AutumnValidationError: A value is not valid.
     """
 
     customer_id: Optional[str]
@@ -238,7 +238,7 @@ class OpenCustomerPortalResponse:
             raise AutumnValidationError("url", "expected an https URL; got an http one")
 
     def to_dict(self) -> dict[str, Optional[str]]:
-        """Return both fields, by the TypeScript type's names."""
+        """Return both fields, by their camelCase names."""
         return {"customerId": self.customer_id, "url": self.url}
 
 
@@ -258,7 +258,7 @@ def build_request(
         params, secret_key, server_url, allow_http: As in open_customer_portal().
 
     Returns:
-        The request, with the key in a header that urllib does not pass on to redirects.
+        The request, with the key in a header that urllib does not send to a redirect.
 
     Raises:
         AutumnValidationError: An argument is not valid, or there is no key.
@@ -295,8 +295,7 @@ def parse_response(
 
     Args:
         status: The HTTP status.
-        headers: The headers, with names in any case. A header that is not a str counts
-            as absent.
+        headers: The headers, with names in any case. All that are no str are ignored.
         body: The body, already decompressed.
 
     Raises:
@@ -308,26 +307,26 @@ def parse_response(
     _check_type("headers", headers, mappings, "a mapping or an HTTPMessage")
     _check_type("body", body, (bytes, bytearray, memoryview), "bytes")
     body = bytes(body)
-    text = body.removeprefix(b"\xef\xbb\xbf")  # the byte order mark
-    fields = _parse_json_object(text)
+    content = body.removeprefix(b"\xef\xbb\xbf")  # the byte order mark
+    fields = _parse_json_object(content) if len(body) <= _MAX_BODY else None
     if status == 200:
         if len(body) > _MAX_BODY:
             problem = "it is over 1 MiB"
         elif fields is None:
             problem = f"it is not a JSON object, or has over {_MAX_BRACKETS} brackets"
         else:
-            customer_id, url = fields.get("customer_id"), fields.get("url", "")
+            url: Any = fields.get("url")
             try:
-                return OpenCustomerPortalResponse(customer_id, url)
+                return OpenCustomerPortalResponse(fields.get("customer_id"), url)
             except AutumnValidationError as exc:
                 problem = str(exc)
         # Never quote the body: it may contain the portal URL.
         raise AutumnAPIError(status, f"the response cannot be used: {problem}")
 
-    # The body of another 2xx is not quoted either: it may be part of a portal.
     if fields is None:
+        # Nor quote another 2xx that is not a JSON object: it may be part of a portal.
         is_2xx = 200 <= status < 300
-        fields = {} if is_2xx else {"message": text.decode(errors="replace")}
+        fields = {} if is_2xx else {"message": content.decode(errors="replace")}
     message, code = fields.get("message"), fields.get("code")
     message = _one_line(message, 400) if isinstance(message, str) else ""
     message = message or "the response has no message"
@@ -347,22 +346,22 @@ def open_customer_portal(
     context: Any = None,
     allow_http: bool = False,
 ) -> OpenCustomerPortalResponse:
-    """Open a customer's billing portal. Threads may call this at the same time.
+    """Open a customer's billing portal. Thread-safe.
 
     Each call creates a new portal session, so calling again does no harm. Redirects are
-    not followed. https goes through the proxy that the environment names, if any; http
-    and loopback never do.
+    not followed. https uses the proxy that urllib finds, if any. http and loopback use
+    none.
 
     Args:
         params: Whose portal to open, and how.
         secret_key: Autumn secret key (am_sk_...). None reads the environment variable
             AUTUMN_SECRET_KEY.
-        server_url: Where Autumn runs, without the /v1. https, because the key travels
-            in the request; http only for localhost, 127.0.0.0/8 and [::1].
+        server_url: Where Autumn runs, without the /v1. It must be https, because the
+            request carries the key; http only to localhost, 127.0.0.0/8 or [::1].
         timeout: Seconds for the whole call, with its retries and the waits between
             them: above 0 and at most 86,400. Only name resolution may take longer.
-        max_retries: How many more attempts may follow a failed connection or a status
-            429, 500, 502, 503 or 504. 0 for none.
+        max_retries: How many more attempts may follow a connection that failed or
+            broke, or a status 429, 500, 502, 503 or 504. 0 for none.
         context: An ssl.SSLContext, for example with a private CA. None for a context
             with the system's CAs, made once per process.
         allow_http: Whether server_url may be http for any host. Only for a self-hosted
@@ -382,36 +381,280 @@ def open_customer_portal(
     attempts = 0
     while True:
         attempts += 1
-        # A deep copy, because urllib writes the proxy's address and password into the
-        # request and its headers. Neither may reach the next attempt.
-        sent = copy.deepcopy(request)
+        # urllib writes a proxy's address and password into a request and its headers.
+        # Each attempt has a deep copy, so that neither reaches the next one.
+        outgoing = copy.deepcopy(request)
         error: AutumnError
         try:
-            return parse_response(*_exchange(sent, deadline, context))
+            return parse_response(*_exchange(outgoing, deadline, context))
         except AutumnAPIError as exc:
             error, may_retry = exc, exc.status in _RETRIED_STATUSES
         except _EXCHANGE_EXCEPTIONS as exc:
-            route = _describe_route(request, sent.host, attempts)
+            route = _describe_route(request, outgoing.host, attempts)
             error, may_retry = _explain_exception(exc, route, deadline)
         wait = _draw_wait(attempts, error)
         in_time = time.monotonic() + wait < deadline
         if not (may_retry and attempts <= max_retries and in_time):
-            # Raised outside `except`, so that __context__ cannot keep the exception
-            # that _explain_exception() hides.
+            # Raised outside `except`. Inside, __context__ would keep an exception that
+            # _explain_exception() hides because it may quote the key or the portal URL.
             raise error
         _log_retry(attempts, error, wait)
         time.sleep(wait)
 
 
-# The public part ends here. The helpers follow in the order of their calls.
+# The public part ends here. Private: the exchange.
 
 
-def _one_line(text: str, limit: int) -> str:
-    """Make one printable line of a text, cut to a number of characters."""
-    # Cut first: splitting 1 MiB of text takes over 20 MiB.
-    line = " ".join(text[: 20 * limit].split())
-    line = line if len(line) <= limit else line[: limit - 3] + "..."
-    return "".join(char if char.isprintable() else "?" for char in line)
+def _exchange(
+    request: urllib.request.Request, deadline: float, context: Any
+) -> tuple[int, http.client.HTTPMessage, bytes]:
+    """Send a request and return the response's status, headers and body."""
+    # Without urllib's other handlers, no redirect is followed and no status is raised.
+    opener = urllib.request.OpenerDirector()
+    opener.add_handler(_DeadlineHandler(deadline, context))
+    # Over http a proxy would see the key. Over https it sees only encrypted traffic.
+    if request.type == "https" and not _is_loopback(request.full_url):
+        opener.add_handler(urllib.request.ProxyHandler())
+    with opener.open(request) as response:
+        body = b""
+        while len(body) <= _MAX_BODY and (chunk := response.read(65_536)):
+            body += chunk
+        if len(body) <= _MAX_BODY and response.length:  # the bytes still missing
+            raise _BrokenResponseError("the response broke off")
+        return response.status, response.headers, body
+
+
+# A socket's timeout limits each wait, not their sum, so a server that sends a byte now
+# and then could keep a call for hours. These three classes limit the whole exchange.
+# They use undocumented parts of the standard library, which are the same from Python
+# 3.6 to 3.15: AbstractHTTPHandler.do_open(), HTTPConnection._create_connection and
+# response_class, and HTTPResponse.begin(), fp, headers and length.
+
+
+class _DeadlineHandler(urllib.request.AbstractHTTPHandler):
+    """Opens http and https URLs, and connects before a deadline."""
+
+    def __init__(self, deadline: float, context: Any) -> None:
+        # http.client's debug output shows the key, and may be enabled globally.
+        super().__init__(debuglevel=0)
+        self._deadline = deadline
+        self._context = context
+
+    def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        return self._open(http.client.HTTPConnection, request)
+
+    def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        if not hasattr(http.client, "HTTPSConnection"):
+            raise RuntimeError("TLS is missing: this Python has no ssl module")
+        context = _default_context() if self._context is None else self._context
+        return self._open(http.client.HTTPSConnection, request, context=context)
+
+    def _open(
+        self, connection_class: Any, request: urllib.request.Request, **options: Any
+    ) -> http.client.HTTPResponse:
+        def make_connection(host: str, **more_options: Any) -> Any:
+            connection = connection_class(host, **more_options)
+            connection._create_connection = self._connect
+            connection.response_class = partial(_BoundedResponse, self._deadline)
+            return connection
+
+        return self.do_open(make_connection, request, **options)
+
+    def _connect(self, address: tuple[str, int], *_: object) -> socket.socket:
+        """Try a host's addresses in turn, each for an equal share of the time left."""
+        # socket.create_connection() with a name would give all of it to each address.
+        error = OSError("the host name has no address")
+        # The same arguments as it uses, because people replace socket.getaddrinfo().
+        infos: list[Any] = socket.getaddrinfo(*address, 0, socket.SOCK_STREAM)
+        for index, info in enumerate(infos):
+            host, port, *ipv6 = info[4]
+            if any(ipv6[1:]):  # the scope of a link-local address
+                host = f"{host}%{ipv6[1]}"
+            try:
+                share = _time_left(self._deadline) / (len(infos) - index)
+                connection = socket.create_connection((host, port), share)
+            except OSError as exc:
+                error = exc
+            else:
+                # CONNECT or the TLS handshake is next, and may take all the time left.
+                # Never 0, which would make the socket non-blocking.
+                connection.settimeout(max(self._deadline - time.monotonic(), 0.001))
+                return connection
+        raise error
+
+
+class _BoundedResponse(http.client.HTTPResponse):
+    """Reads a response through a _BoundedStream, and skips interim responses."""
+
+    def __init__(self, deadline: float, sock: socket.socket, **options: Any) -> None:
+        super().__init__(sock, **options)
+        self._stream = _BoundedStream(self.fp.detach(), sock, deadline)
+        self.fp = io.BufferedReader(self._stream, _READ_AHEAD)
+
+    def begin(self) -> None:
+        """Read the status and headers of the final response."""
+        super().begin()
+        while 102 <= self.status < 200:  # http.client itself skips only 100
+            self.headers: Any = None  # or begin() would return at once
+            super().begin()
+        if self._stream.ended:  # http.client accepts headers that break off
+            raise _BrokenResponseError("the response broke off")
+        self._stream.budget = 2 * _MAX_BODY  # twice, for what chunks add
+
+
+class _BoundedStream(io.RawIOBase):
+    """Reads from a socket, until a deadline and up to a limit.
+
+    Without the limit, http.client would take seconds to parse some megabytes of
+    headers, and would read a chunk of size -1 without end.
+
+    Attributes:
+        budget: How many more bytes are allowed.
+        ended: Whether the server has closed its side.
+    """
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, deadline: float) -> None:
+        self._raw = raw
+        self._sock = sock
+        self._deadline = deadline
+        self.budget = _MAX_HEADERS
+        self.ended = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._sock.settimeout(_time_left(self._deadline))
+        count: int = self._raw.readinto(buffer)  # never None on a socket with a timeout
+        # Set again for the TLS handshake, if this was the response to CONNECT.
+        self._sock.settimeout(_time_left(self._deadline))
+        self.ended = count == 0
+        self.budget -= count
+        if self.budget < 0:
+            raise _BrokenResponseError("the response is too long")
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _BrokenResponseError(http.client.HTTPException):
+    """A response broke off or is too long. The text does not quote it."""
+
+
+def _time_left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("timed out")
+    return left
+
+
+# This has no lock: a child forked while another thread held one would hang. First calls
+# at the same time may each make a context, which does no harm.
+@cache
+def _default_context() -> Any:
+    """Return the process's TLS context. Making it takes more CPU than a whole call."""
+    import ssl  # not at the top, because some Pythons have none
+
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+# What urllib, http.client, ssl and the platforms below them raise. Not Exception: what
+# a signal handler raises must pass, such as Celery's SoftTimeLimitExceeded.
+_EXCHANGE_EXCEPTIONS = (
+    ArithmeticError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    Warning,  # malformed headers can cause one, and -W error raises it
+    http.client.HTTPException,
+)
+
+
+def _describe_route(request: urllib.request.Request, peer: str, attempts: int) -> str:
+    """Name the server, the proxy if there is one, and the number of attempts."""
+    route = _one_line(f"from {request.type}://{request.host}", 200)
+    if peer != request.host:  # urllib has replaced the host with the proxy's
+        match = _match_url(f"http://{peer}")
+        is_host = match and not match["path"] + match["query"]
+        proxy = _one_line(f"the proxy {peer}", 100) if is_host else "a proxy"
+        route += f" through {proxy}"
+    return f"{route}, {attempts} attempt{'' if attempts == 1 else 's'}"
+
+
+def _explain_exception(
+    exc: Exception, route: str, deadline: float
+) -> tuple[AutumnConnectionError, bool]:
+    """Return the error to raise for an exception, and whether to try again."""
+    # urllib wraps exceptions from before the response.
+    if isinstance(exc, urllib.error.URLError) and isinstance(exc.reason, Exception):
+        exc = exc.reason
+
+    # In Python 3.9, socket.timeout is not a TimeoutError. A timeout before the deadline
+    # is the platform's own, such as ETIMEDOUT, and counts as a failed connection.
+    is_timeout = isinstance(exc, (TimeoutError, socket.timeout))
+    if is_timeout and time.monotonic() >= deadline - _CLOCK_TICK:
+        timeout_error = AutumnTimeoutError(f"no complete response in time {route}")
+        timeout_error.__cause__ = exc
+        return timeout_error, False
+
+    # Do not retry after an unverified certificate, which is an OSError but a ValueError
+    # too, nor after a bug on this side, such as a TypeError.
+    is_network = isinstance(exc, (OSError, http.client.HTTPException))
+    is_permanent = isinstance(exc, (ValueError, http.client.InvalidURL))
+
+    # The text of these is safe to show. Others may quote the response or the key.
+    if isinstance(exc, (ImportError, OSError, RuntimeError, _BrokenResponseError)):
+        reason = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
+        error = AutumnConnectionError(f"no complete response {route}: {reason}")
+        error.__cause__ = exc
+    else:
+        error = AutumnConnectionError(f"no complete response {route}: {_locate(exc)}")
+    return error, is_network and not is_permanent
+
+
+def _locate(exc: Exception) -> str:
+    """Name an exception's type, and the file and line that raised it."""
+    name, tb = type(exc).__name__, exc.__traceback__
+    while tb and tb.tb_next:
+        tb = tb.tb_next
+    if tb is None:
+        return name
+    return (
+        f"{name} at {os.path.basename(tb.tb_frame.f_code.co_filename)}:{tb.tb_lineno}"
+    )
+
+
+def _draw_wait(attempts: int, error: AutumnError) -> float:
+    """Return the seconds to wait: Retry-After, then a random backoff."""
+    backoff = _FIRST_BACKOFF * 2.0 ** (attempts - 1) * random.uniform(0.5, 1)
+    return (getattr(error, "retry_after", None) or 0) + backoff
+
+
+def _log_retry(attempts: int, error: AutumnError, wait: float) -> None:
+    # Do not import logging first: a child that another thread forks meanwhile could
+    # hang. If nobody has imported it, nobody would see the line.
+    if "logging" in sys.modules:
+        import logging
+
+        # Not the error itself: its text may be the server's, which may quote the key.
+        status = getattr(error, "status", None)
+        logging.getLogger(__name__).info(
+            "Attempt %d to open a portal failed (%s); the next one starts in %.2f s",
+            attempts,
+            f"status {status}" if status else "no complete response",
+            wait,
+        )
+
+
+# Private: validation and parsing.
 
 
 def _check_id(field: str, value: Any) -> None:
@@ -440,7 +683,7 @@ def _refusal(field: str, expected: str, value: object) -> AutumnValidationError:
 
 
 def _check_type(field: str, value: object, types: Any, expected: str) -> None:
-    # A bool is an int, but it is no status, number of seconds or number of retries.
+    # A bool is an int, but never a valid status, timeout or number of retries.
     if not isinstance(value, types) or (isinstance(value, bool) and types is not bool):
         raise _refusal(field, expected, value)
 
@@ -456,14 +699,14 @@ def _check_url(field: str, value: object) -> re.Match[str]:
     return match
 
 
-# Only URLs about whose host all browsers and urlsplit() agree. They disagree about many
-# others. The scheme is spelled out, because re.IGNORECASE takes U+017F for an "s".
+# Matches only URLs in which every browser and urlsplit() see the same host. They differ
+# about many others. re.IGNORECASE is not used, because it takes U+017F for an "s".
 _URL = re.compile(
     r"(?P<scheme>[Hh][Tt][Tt][Pp][Ss]?)://"
     r"(?P<host>[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:]+\])"
     r"(?::(?P<port>[0-9]{1,5}))?"
-    r"(?P<path>(?:/[!$-;=@-\[\]-~]*)?)"  # visible ASCII but " # < > ? \
-    r"(?P<query>(?:[?#][!#-;=?-~]*)?)"  # and fragment: visible ASCII but " < >
+    r"(?P<path>(?:/[!$-;=@-\[\]-~]*)?)"  # visible ASCII except " # < > ? \
+    r"(?P<query>(?:[?#][!#-;=?-~]*)?)"  # or fragment: visible ASCII except " < >
 )
 
 
@@ -475,7 +718,7 @@ def _match_url(url: str) -> Optional[re.Match[str]]:
 
 
 def _is_unambiguous_host(host: str) -> bool:
-    """Tell whether a host that fits _URL is a name or a plainly written IP address."""
+    """Tell whether a host that fits _URL is a name or a canonical IP address."""
     last_label = host.rstrip(".").rpartition(".")[2].lower()
     try:
         if host.startswith("["):
@@ -483,8 +726,8 @@ def _is_unambiguous_host(host: str) -> bool:
         elif last_label.isdigit() or (
             last_label.startswith("0x") and not last_label[2:].strip("0123456789abcdef")
         ):
-            # Browsers read a host with such a label as an IPv4 address. Compare its
-            # text, because Python 3.9.2 reads 010.0.0.1 as 10.0.0.1, not as 8.0.0.1.
+            # Browsers read a host with such a last label as an IPv4 address. It must be
+            # canonical: Python 3.9.2 reads 010.0.0.1 as 10.0.0.1, browsers as 8.0.0.1.
             return str(ipaddress.IPv4Address(host)) == host
     except ValueError:
         return False
@@ -492,7 +735,7 @@ def _is_unambiguous_host(host: str) -> bool:
 
 
 def _explain_bad_url(url: str) -> str:
-    """Say which rule a URL breaks that does not match, without quoting it."""
+    """Say why a URL does not match, without quoting it."""
     if len(url) > _MAX_URL:
         return f"more than {_MAX_URL} characters"
     scheme = re.match("[Hh][Tt][Tt][Pp][Ss]?://", url)
@@ -507,7 +750,7 @@ def _explain_bad_url(url: str) -> str:
         "a user name": "@" in authority,
         "a backslash": "\\" in before_query,
         "a quote or angle bracket": any(char in url for char in '"<>'),
-        # What is left is the host and the port. If the host matches, it is the port.
+        # Only the host or the port is left. If the host alone matches, it is the port.
         "a bad port": _match_url("https://" + authority.rpartition(":")[0]),
     }
     return next((reason for reason, holds in reasons.items() if holds), "a bad host")
@@ -519,9 +762,9 @@ def _check_server_url(server_url: object, allow_http: object) -> None:
     is_https = match["scheme"].lower() == "https"
     if not (is_https or allow_http or _is_loopback(match.string)):
         problem = (
-            "expected https, since the key travels in the request; got http to another"
-            " host than localhost, 127.0.0.0/8 or [::1], which needs allow_http=True"
-            " (--allow-http) and a network that you trust"
+            "expected https, because the request carries the key; got http, which needs"
+            " allow_http=True (--allow-http) and a network you trust, except to"
+            " localhost, 127.0.0.0/8 and [::1]"
         )
     elif match["query"]:
         problem = "expected no query and no fragment; got one"
@@ -535,12 +778,12 @@ def _check_server_url(server_url: object, allow_http: object) -> None:
 def _is_loopback(url: str) -> bool:
     """Tell whether a URL that matches _URL leads to this machine."""
     host = urllib.parse.urlsplit(url).hostname or ""
-    in_127 = host.startswith("127.") and not host.strip("0123456789.")
-    return in_127 or host in ("localhost", "::1")
+    is_127 = host.startswith("127.") and not host.strip("0123456789.")
+    return is_127 or host in ("localhost", "::1")
 
 
 def _get_secret_key(secret_key: object) -> str:
-    """Return the argument or else the environment variable. No message shows either."""
+    """Return the key, from the argument or the environment. No message shows it."""
     source = ""
     if secret_key is None:
         secret_key = os.environ.get("AUTUMN_SECRET_KEY")
@@ -562,16 +805,32 @@ def _get_secret_key(secret_key: object) -> str:
     raise AutumnValidationError("secret_key", problem)
 
 
-def _parse_json_object(text: bytes) -> Optional[dict[str, Any]]:
-    """Return a JSON object, or None. No exception gets out: json's hold the text."""
-    # Deeply nested JSON raises RecursionError, but crashes CPython in WebAssembly (at
-    # 4,000 levels) and in threads with small stacks. Autumn's responses have one level.
-    if text.count(b"[") + text.count(b"{") > _MAX_BRACKETS:
+def _check_options(timeout: Any, max_retries: Any, context: object) -> None:
+    expected = f"an int or float of seconds above 0 and at most {_MAX_TIMEOUT}"
+    _check_type("timeout", timeout, (int, float), expected)
+    if not 0 < timeout <= _MAX_TIMEOUT:
+        raise AutumnValidationError("timeout", f"expected {expected}; got another")
+    expected = "an int of 0 or more"
+    _check_type("max_retries", max_retries, int, expected)
+    if max_retries < 0:
+        raise AutumnValidationError("max_retries", f"expected {expected}; got less")
+    # Not isinstance(): gevent, eventlet and truststore replace ssl.SSLContext, and a
+    # context made before that is not an instance of the replacement.
+    has_wrap_socket = callable(getattr(type(context), "wrap_socket", None))
+    if context is not None and not has_wrap_socket:
+        raise _refusal("context", "an ssl.SSLContext or None", context)
+
+
+def _parse_json_object(content: bytes) -> Optional[dict[str, Any]]:
+    """Return a JSON object, or None. Raises nothing: json's errors hold the text."""
+    # Deeply nested JSON crashes CPython in WebAssembly (seen at 4,000 levels) and in
+    # threads with small stacks. Autumn's responses have one level.
+    if content.count(b"[") + content.count(b"{") > _MAX_BRACKETS:
         return None
     try:
-        # No number is used, so read all as floats: int() takes seconds for a megabyte
-        # of digits, or refuses them.
-        value: Any = json.loads(text.decode(), parse_int=float)
+        # The numbers are not used, so read them as floats: int() takes seconds for a
+        # megabyte of digits, or refuses them.
+        value: Any = json.loads(content.decode(), parse_int=float)
     except (ValueError, RecursionError):
         return None
     return cast(dict[str, Any], value) if isinstance(value, dict) else None
@@ -589,270 +848,12 @@ def _parse_retry_after(headers: Any) -> Optional[int]:
     return None
 
 
-def _check_options(timeout: Any, max_retries: Any, context: object) -> None:
-    expected = f"seconds above 0 and at most {_MAX_TIMEOUT}, int or float"
-    _check_type("timeout", timeout, (int, float), expected)
-    if not 0 < timeout <= _MAX_TIMEOUT:
-        raise _refusal("timeout", expected, timeout)
-    _check_type("max_retries", max_retries, int, "an int of 0 or more")
-    if max_retries < 0:
-        raise _refusal("max_retries", "an int of 0 or more", max_retries)
-    # Not isinstance(): gevent, eventlet and truststore replace ssl.SSLContext, and a
-    # context made before that is not an instance of the replacement.
-    has_wrap_socket = callable(getattr(type(context), "wrap_socket", None))
-    if context is not None and not has_wrap_socket:
-        raise _refusal("context", "an ssl.SSLContext or None", context)
-
-
-def _exchange(
-    request: urllib.request.Request, deadline: float, context: Any
-) -> tuple[int, http.client.HTTPMessage, bytes]:
-    """Send a request and return the response's status, headers and body."""
-    # Without urllib's other handlers, no redirect is followed and no status raises.
-    opener = urllib.request.OpenerDirector()
-    opener.add_handler(_DeadlineHandler(deadline, context))
-    # Over http a proxy would see the key. Over https it sees only encrypted traffic.
-    if request.type == "https" and not _is_loopback(request.full_url):
-        opener.add_handler(urllib.request.ProxyHandler())
-    with opener.open(request) as response:
-        body = b""
-        while len(body) <= _MAX_BODY and (piece := response.read(65_536)):
-            body += piece
-        if len(body) <= _MAX_BODY and response.length:  # bytes that did not come
-            raise _BrokenResponseError("the response broke off")
-        return response.status, response.headers, body
-
-
-# A socket's timeout bounds one wait, so a server that sends a byte now and then could
-# keep a call for hours. The next three classes bound the whole exchange instead. They
-# use undocumented parts of the standard library, which are the same from Python 3.6 to
-# 3.15: AbstractHTTPHandler.do_open(), HTTPConnection._create_connection and
-# response_class, and HTTPResponse.begin(), fp, headers and length.
-
-
-class _DeadlineHandler(urllib.request.AbstractHTTPHandler):
-    """Opens http and https URLs, and connects before a deadline."""
-
-    def __init__(self, deadline: float, context: Any) -> None:
-        # http.client's debug output would show the key, and may be on for all.
-        super().__init__(debuglevel=0)
-        self._deadline = deadline
-        self._context = context
-
-    def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
-        return self._open(http.client.HTTPConnection, request)
-
-    def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
-        if not hasattr(http.client, "HTTPSConnection"):
-            raise RuntimeError("TLS is missing: this Python has no ssl module")
-        context = _default_context() if self._context is None else self._context
-        return self._open(http.client.HTTPSConnection, request, context=context)
-
-    def _open(
-        self, connection_class: Any, request: urllib.request.Request, **options: Any
-    ) -> http.client.HTTPResponse:
-        def make_connection(host: str, **more_options: Any) -> Any:
-            connection = connection_class(host, **more_options)
-            connection._create_connection = self._connect
-            connection.response_class = partial(_BoundedResponse, self._deadline)
-            return connection
-
-        return self.do_open(make_connection, request, **options)
-
-    def _connect(self, address: tuple[str, int], *_: object) -> socket.socket:
-        """Try a host's addresses in turn, each for an equal share of the time left."""
-        # socket.create_connection(host) would give each of them all of the time.
-        error = OSError("the host name has no address")
-        # The arguments are those that it uses, because people replace getaddrinfo().
-        infos: list[Any] = socket.getaddrinfo(*address, 0, socket.SOCK_STREAM)
-        for number, info in enumerate(infos):
-            host, port, *ipv6 = info[4]
-            if any(ipv6[1:]):  # the scope of a link-local address
-                host = f"{host}%{ipv6[1]}"
-            try:
-                share = _time_left(self._deadline) / (len(infos) - number)
-                connection = socket.create_connection((host, port), share)
-            except OSError as exc:
-                error = exc
-            else:
-                # CONNECT or the TLS handshake is next, and may take all the time left.
-                # Above 0, because 0 means not to wait.
-                connection.settimeout(max(self._deadline - time.monotonic(), 0.001))
-                return connection
-        raise error
-
-
-class _BoundedResponse(http.client.HTTPResponse):
-    """Reads a response, through a _BoundedStream."""
-
-    def __init__(self, deadline: float, sock: socket.socket, **options: Any) -> None:
-        super().__init__(sock, **options)
-        self._stream = _BoundedStream(self.fp.detach(), sock, deadline)
-        self.fp = io.BufferedReader(self._stream, _READ_AHEAD)
-
-    def begin(self) -> None:
-        """Read the status and headers, and skip interim responses such as 103."""
-        super().begin()
-        while 102 <= self.status < 200:  # http.client itself skips only 100
-            self.headers: Any = None  # otherwise begin() does nothing
-            super().begin()
-        if self._stream.ended:  # http.client accepts headers that break off
-            raise _BrokenResponseError("the response broke off")
-        self._stream.budget = 2 * _MAX_BODY  # twice, because chunks have headers
-
-
-class _BoundedStream(io.RawIOBase):
-    """Reads from a socket, until a deadline and up to a number of bytes.
-
-    The number is needed because http.client takes seconds to parse some headers of
-    megabytes, and reads everything that a server sends in a chunk of size -1.
-
-    Attributes:
-        budget: How many more bytes may come.
-        ended: Whether the server has closed its side.
-    """
-
-    def __init__(self, raw: io.RawIOBase, sock: socket.socket, deadline: float) -> None:
-        self._raw = raw
-        self._sock = sock
-        self._deadline = deadline
-        self.budget = _MAX_HEADERS
-        self.ended = False
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        self._sock.settimeout(_time_left(self._deadline))
-        count: int = self._raw.readinto(buffer)  # never None on a socket with a timeout
-        # Again, because a TLS handshake may follow the response to CONNECT.
-        self._sock.settimeout(_time_left(self._deadline))
-        self.ended = count == 0
-        self.budget -= count
-        if self.budget < 0:
-            raise _BrokenResponseError("the response is too long")
-        return count
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class _BrokenResponseError(http.client.HTTPException):
-    """A response broke off or is too long. The text quotes nothing of it."""
-
-
-def _time_left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError("timed out")
-    return left
-
-
-# Without a lock: a child that is forked while another thread holds it would hang.
-# First calls at the same time may each make a context, which does no harm.
-@cache
-def _default_context() -> Any:
-    """Return the process's one TLS context; making it costs more than a call."""
-    import ssl  # not at the top, because some Pythons have none
-
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    return context
-
-
-# Everything that urllib, http.client, ssl and the platforms below them raise. Not
-# Exception, because exceptions that a signal handler raises must pass, such as
-# Celery's SoftTimeLimitExceeded.
-_EXCHANGE_EXCEPTIONS = (
-    ArithmeticError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    Warning,  # some headers cause one, and -W error raises it
-    http.client.HTTPException,
-)
-
-
-def _describe_route(request: urllib.request.Request, host: str, attempts: int) -> str:
-    """Name the server, the proxy if there is one, and the number of attempts."""
-    route = _one_line(f"from {request.type}://{request.host}", 200)
-    if host != request.host:  # then it is the proxy's, from urllib
-        match = _match_url(f"http://{host}")
-        is_host = match and not match["path"] + match["query"]
-        proxy = _one_line(f"the proxy {host}", 100) if is_host else "a proxy"
-        route += f" through {proxy}"
-    return f"{route}, {attempts} attempt{'' if attempts == 1 else 's'}"
-
-
-def _explain_exception(
-    exc: Exception, route: str, deadline: float
-) -> tuple[AutumnConnectionError, bool]:
-    """Return the error that an exception becomes, and whether to try again."""
-    # urllib wraps what goes wrong before the response.
-    if isinstance(exc, urllib.error.URLError) and isinstance(exc.reason, Exception):
-        exc = exc.reason
-
-    # In Python 3.9, socket.timeout is not a TimeoutError. A timeout of the platform's
-    # own, such as ETIMEDOUT, can come early. Then it is a failed connection.
-    is_timeout = isinstance(exc, (TimeoutError, socket.timeout))
-    if is_timeout and time.monotonic() >= deadline - _CLOCK_TICK:
-        timeout_error = AutumnTimeoutError(f"no complete response in time {route}")
-        timeout_error.__cause__ = exc
-        return timeout_error, False
-
-    # Another attempt would not help against an unverified certificate, which is an
-    # OSError and a ValueError, nor against a bug on this side, such as a TypeError.
-    is_network = isinstance(exc, (OSError, http.client.HTTPException))
-    is_lasting = isinstance(exc, (ValueError, http.client.InvalidURL))
-
-    # The texts of these show nothing secret. Others may quote the response or the key.
-    if isinstance(exc, (ImportError, OSError, RuntimeError, _BrokenResponseError)):
-        reason = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
-        error = AutumnConnectionError(f"no complete response {route}: {reason}")
-        error.__cause__ = exc
-    else:
-        error = AutumnConnectionError(f"no complete response {route}: {_locate(exc)}")
-    return error, is_network and not is_lasting
-
-
-def _locate(exc: Exception) -> str:
-    """Name an exception's type, and the file and line that raised it."""
-    name = location = type(exc).__name__
-    step = exc.__traceback__
-    while step:
-        file = os.path.basename(step.tb_frame.f_code.co_filename)
-        location = f"{name} at {file}:{step.tb_lineno}"
-        step = step.tb_next
-    return location
-
-
-def _draw_wait(attempts: int, error: AutumnError) -> float:
-    """Return the seconds to wait: Retry-After, then a backoff that spreads callers."""
-    import random
-
-    backoff = _FIRST_BACKOFF * 2.0 ** (attempts - 1) * random.uniform(0.5, 1)
-    return (getattr(error, "retry_after", None) or 0) + backoff
-
-
-def _log_retry(attempts: int, error: AutumnError, wait: float) -> None:
-    # If nobody has imported logging, nobody sees the line. Importing it here could hang
-    # a child that another thread forks meanwhile.
-    if "logging" in sys.modules:
-        import logging
-
-        # Not the error itself: its text may be the server's, which may quote the key.
-        status = getattr(error, "status", None)
-        logging.getLogger(__name__).info(
-            "Attempt %d to open a portal failed (%s); the next one starts in %.2f s",
-            attempts,
-            f"status {status}" if status else "no complete response",
-            wait,
-        )
+def _one_line(text: str, limit: int) -> str:
+    """Make one printable line of at most `limit` characters."""
+    # Cut first: splitting 1 MiB of text takes over 20 MiB of memory.
+    line = " ".join(text[: 20 * limit].split())
+    line = line if len(line) <= limit else line[: limit - 3] + "..."
+    return "".join(char if char.isprintable() else "?" for char in line)
 
 
 def _main() -> int:
@@ -872,8 +873,8 @@ def _main() -> int:
     add("--allow-http", action="store_true", help="allow http to any host")
     add("--timeout", metavar="SECONDS", type=float, default=10.0)
     add("--version", action="version", version=f"autumn_portal {__version__}")
-    # Never take the key as an argument: process lists show arguments. If someone
-    # passes it all the same, argparse's own message would show it again.
+    # Never take the key as an argument: process lists show arguments. If someone passes
+    # it anyway, argparse's own message would show it again.
     if any(re.search("(?<![A-Za-z0-9])am_sk_", text) for text in sys.argv[1:]):
         parser.error("the key goes into AUTUMN_SECRET_KEY, not into an argument")
     args, unknown = parser.parse_known_args()
