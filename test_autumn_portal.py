@@ -2935,7 +2935,7 @@ class ReadmeTests(TestCase):
             self.example(block)
 
     def test_the_first(self):
-        example = self.example("the customer's ID is from your session")
+        example = self.example("The customer's ID is from your session")
         self.assertEqual((example.status, example.headers), (303, self.HEADERS))
         sent = json.loads(self.autumn.exchanges[0][2])
         self.assertEqual(sent["return_url"], "https://app.example.com/")

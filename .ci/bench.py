@@ -245,9 +245,10 @@ def report(start, environment, contenders, rounds, cgroup):
             rows[name] = [imported, first - imported, first]
             rows[name].append((further - first) / FURTHER_CALLS)
         print_table("instructions, millions", COLUMNS[:4], rows)
-        read = "source = open(sys.path[0] + '/autumn_portal.py').read()\n"
-        compile_ = f"{read}compile(source, 'autumn_portal.py', 'exec')\n"
-        count = count_instructions(environment, compile_)
+        read = f"{start}source = open(sys.path[0] + '/autumn_portal.py').read()\n"
+        count = count_instructions(
+            environment, f"{read}compile(source, 'autumn_portal.py', 'exec')\n"
+        )
         count -= count_instructions(environment, read)
         print(f"\ncompiling autumn_portal.py: {count:.1f} million instructions")
 
