@@ -16,8 +16,8 @@ Every failure of a call is an AutumnError: AutumnValidationError for a bad value
 AutumnAPIError for a response without a portal, AutumnConnectionError if no complete
 response came, and its subclass AutumnTimeoutError if none came in time.
 
-build_request() and parse_response() are its two halves without the network, for use
-with another HTTP client. From a shell:
+build_request() and parse_response() are the two halves of a call without the network,
+for use with another HTTP client. From a shell:
 
     AUTUMN_SECRET_KEY=am_sk_... python3 autumn_portal.py cus_123
 
@@ -75,10 +75,10 @@ _MAX_TIMEOUT = 86_400  # seconds: a day
 _MAX_BODY = 1_048_576  # bytes: 1 MiB; a normal response has about 150
 _MAX_BRACKETS = 500  # in a JSON body; see _parse_json_object()
 _READ_AHEAD = 8192  # bytes that may be read before they are needed
-_MAX_HEADERS = 32_768 + _READ_AHEAD  # bytes, because some of the body may come along
+_MAX_HEADERS = 32_768 + _READ_AHEAD  # bytes; the read-ahead may hold some of the body
 _RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504})
 _FIRST_BACKOFF = 0.25  # seconds; doubles with each retry
-_CLOCK_TICK = 0.016  # seconds: Windows may end a timeout so early, before Python 3.13
+_CLOCK_TICK = 0.016  # seconds by which Windows may end a timeout early, up to 3.12
 
 # From the names in Python and in the HTTP API to those of the TypeScript type.
 _TYPESCRIPT_NAMES = {
@@ -116,8 +116,8 @@ class AutumnAPIError(AutumnError):
 
     Attributes:
         status: The HTTP status. 200 means that the body could not be used.
-        message: The server's message, or what is wrong with the body of a 200: one
-            printable line of at most 400 characters.
+        message: The server's message or the start of its body, or what is wrong with
+            a 200: one printable line of at most 400 characters.
         code: Autumn's error code, such as "customer_not_found": at most 64 characters.
             None if the response had none.
         retry_after: Seconds to wait before another attempt, from the Retry-After
@@ -295,7 +295,7 @@ def parse_response(
 
     Args:
         status: The HTTP status.
-        headers: The headers, with names in any case. All that are no str are ignored.
+        headers: The headers, with names in any case. Others than str are ignored.
         body: The body, already decompressed.
 
     Raises:
@@ -357,14 +357,14 @@ def open_customer_portal(
         secret_key: Autumn secret key (am_sk_...). None reads the environment variable
             AUTUMN_SECRET_KEY.
         server_url: Where Autumn runs, without the /v1. It must be https, because the
-            request carries the key; http only to localhost, 127.0.0.0/8 or [::1].
+            request carries the key; or http to localhost, 127.0.0.0/8 or [::1].
         timeout: Seconds for the whole call, with its retries and the waits between
             them: above 0 and at most 86,400. Only name resolution may take longer.
-        max_retries: How many more attempts may follow a connection that failed or
-            broke, or a status 429, 500, 502, 503 or 504. 0 for none.
+        max_retries: How many retries the call may make, after a connection that failed
+            or broke or a status 429, 500, 502, 503 or 504. 0 for none.
         context: An ssl.SSLContext, for example with a private CA. None for a context
-            with the system's CAs, made once per process.
-        allow_http: Whether server_url may be http for any host. Only for a self-hosted
+            with the system's CAs, which is kept for further calls.
+        allow_http: Whether server_url may be http to any host. Only for a self-hosted
             Autumn on a network you trust, because the key crosses it unencrypted.
 
     Raises:
@@ -464,7 +464,7 @@ class _DeadlineHandler(urllib.request.AbstractHTTPHandler):
         """Try a host's addresses in turn, each for an equal share of the time left."""
         # socket.create_connection() with a name would give all of it to each address.
         error = OSError("the host name has no address")
-        # The same arguments as it uses, because people replace socket.getaddrinfo().
+        # Called as socket.create_connection() calls it, for those who replace it.
         infos: list[Any] = socket.getaddrinfo(*address, 0, socket.SOCK_STREAM)
         for index, info in enumerate(infos):
             host, port, *ipv6 = info[4]
@@ -593,7 +593,7 @@ def _explain_exception(
     exc: Exception, route: str, deadline: float
 ) -> tuple[AutumnConnectionError, bool]:
     """Return the error to raise for an exception, and whether to try again."""
-    # urllib wraps exceptions from before the response.
+    # urllib wraps an OSError from before the response in a URLError.
     if isinstance(exc, urllib.error.URLError) and isinstance(exc.reason, Exception):
         exc = exc.reason
 
@@ -639,8 +639,8 @@ def _draw_wait(attempts: int, error: AutumnError) -> float:
 
 
 def _log_retry(attempts: int, error: AutumnError, wait: float) -> None:
-    # Do not import logging first: a child that another thread forks meanwhile could
-    # hang. If nobody has imported it, nobody would see the line.
+    # Never be the first to import logging: a child forked during the import could hang.
+    # If nobody has imported it, nobody would see the line.
     if "logging" in sys.modules:
         import logging
 
@@ -750,7 +750,7 @@ def _explain_bad_url(url: str) -> str:
         "a user name": "@" in authority,
         "a backslash": "\\" in before_query,
         "a quote or angle bracket": any(char in url for char in '"<>'),
-        # Only the host or the port is left. If the host alone matches, it is the port.
+        # By now it is the host or the port. If the URL matches without, it is the port.
         "a bad port": _match_url("https://" + authority.rpartition(":")[0]),
     }
     return next((reason for reason, holds in reasons.items() if holds), "a bad host")
