@@ -308,7 +308,7 @@ def parse_response(
     _check_type("body", body, (bytes, bytearray, memoryview), "bytes")
     body = bytes(body)
     content = body.removeprefix(b"\xef\xbb\xbf")  # the byte order mark
-    fields = _parse_json_object(content) if len(body) <= _MAX_BODY else None
+    fields = _parse_json_object(content)
     if status == 200:
         if len(body) > _MAX_BODY:
             problem = "it is over 1 MiB"

@@ -1299,7 +1299,7 @@ class ParseResponseTests(TestCase):
 
     def test_an_error_carries_the_servers_message_and_code(self):
         body = b'{"message": "Customer x not found", "code": "customer_not_found"}'
-        for prefix in (b"", b"\xef\xbb\xbf", b" \n"):
+        for prefix in (b"", b"\xef\xbb\xbf", b" \n", b" " * 2_000_000):
             error = self.parse_error(404, prefix + body)
             self.assertEqual(error.message, "Customer x not found")
             self.assertEqual(error.code, "customer_not_found")
