@@ -69,7 +69,7 @@ API_VERSION = "2.2.0"
 DEFAULT_SERVER_URL = "https://api.useautumn.com"
 """Autumn's own server."""
 
-_MAX_ID = 1024  # characters; Autumn limits no length, so this only catches mistakes
+_MAX_ID = 1024  # characters; Autumn has no limit, so this only catches mistakes
 _MAX_URL = 8192  # characters
 _MAX_TIMEOUT = 86_400  # seconds: a day
 _MAX_BODY = 1_048_576  # bytes: 1 MiB; a normal response has about 150
@@ -750,7 +750,7 @@ def _explain_bad_url(url: str) -> str:
         "a user name": "@" in authority,
         "a backslash": "\\" in before_query,
         "a quote or angle bracket": any(char in url for char in '"<>'),
-        # By now it is the host or the port. If the URL matches without, it is the port.
+        # By now the host or the port is bad. If the host alone matches, it is the port.
         "a bad port": _match_url("https://" + authority.rpartition(":")[0]),
     }
     return next((reason for reason, holds in reasons.items() if holds), "a bad host")
