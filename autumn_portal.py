@@ -295,7 +295,7 @@ def parse_response(
 
     Args:
         status: The HTTP status.
-        headers: The headers, with names in any case. Others than str are ignored.
+        headers: The headers, with names in any case. Any that are not str are ignored.
         body: The body, already decompressed.
 
     Raises:
