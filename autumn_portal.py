@@ -21,7 +21,7 @@ everything except network I/O, so you can use another HTTP client.
 This file trusts your code to pass the right types, and Autumn's server, once TLS has
 verified it, to be honest. It does not trust the network, which may stall, break or
 respond in the server's place; the browser, which may have chosen the return URL; or
-logs and error trackers, so its errors show no key, portal URL or proxy password.
+logs and error trackers, so its messages show no key, portal URL or proxy password.
 
 Copy this file into your project. It needs only Python 3.9 or later. To update a copy,
 compare __version__ and replace the file. The names in __all__ are stable; the wording
@@ -97,8 +97,8 @@ class AutumnAPIError(AutumnError):
         message: The server's message, or the start of the body if it has none. For a
             2xx or 3xx, what is wrong with the response.
         code: Autumn's error code, such as "customer_not_found", or None.
-        retry_after: Seconds to wait before another attempt, from the Retry-After
-            header (RFC 9110, section 10.2.3). None if absent or not in whole seconds.
+        retry_after: Whole seconds to wait before another attempt, from the Retry-After
+            header (RFC 9110, section 10.2.3). None if the header is absent or a date.
     """
 
     def __init__(
@@ -211,7 +211,7 @@ def build_request(
         params, secret_key, server_url, allow_http: As in open_customer_portal().
 
     Returns:
-        The request. urllib leaves its Authorization header out when it redirects.
+        The request. If urllib follows a redirect, it does not send the key again.
 
     Raises:
         AutumnValidationError: An argument is invalid, or there is no key.
@@ -266,9 +266,8 @@ def parse_response(
         text = body[:2000].decode("utf-8-sig", "replace")
         message = text.strip() or "the body is empty"
 
-    # Nothing else of a 2xx or 3xx is quoted: its body may contain the portal URL. And
-    # the error is raised outside `except`, so that its `__context__` cannot keep an
-    # exception whose frames hold that URL.
+    # Quote nothing else of a 2xx or 3xx: the body may contain the portal URL. Raise
+    # outside `except`, so that `__context__` cannot keep a frame with that URL.
     is_quotable = isinstance(code, str) and not 200 <= status < 400
     code = (_one_line(code, 64) or None) if is_quotable else None
     lower = {name.lower(): value for name, value in headers.items()}
@@ -323,7 +322,7 @@ def open_customer_portal(
         errors = [exc]
     # Loggers and error trackers print the local variables of every frame in a
     # traceback. So the error keeps no frame below this one, and this one forgets the
-    # key. It also forgets the error, to leave no reference cycle.
+    # key, and the error as well: a reference cycle would keep the caller's variables.
     request = secret_key = None
     raise errors.pop().with_traceback(None)
 
@@ -365,8 +364,8 @@ _PORT = "[0-5]?[0-9]{1,4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]
 _URL = re.compile(
     r"(?P<scheme>[Hh][Tt][Tt][Pp][Ss]?)://"
     rf"(?P<host>{_HOST})(?::(?:{_PORT}))?"
-    r"(?P<path>(?:/[!$-;=@-\[\]-~]*)?)"  # visible ASCII without " # < > ? and backslash
-    r"(?P<query>(?:[?#][!#-;=?-~]*)?)"  # or a fragment: visible ASCII without " < >
+    r'(?P<path>(?:/(?:(?!["#<>?\\])[!-~])*)?)'
+    r'(?P<query>(?:[?#](?:(?!["<>])[!-~])*)?)'  # or a fragment
 )
 
 
@@ -375,9 +374,9 @@ def _check_url(name: str, url: Any) -> re.Match[str]:
     match = _URL.fullmatch(url) if _is_str(url) and len(url) <= 8192 else None
     if not match or (match["host"].startswith("[") and not _parse_ip(match["host"])):
         rule = (
-            "an http or https URL of at most 8192 visible ASCII characters, with a host,"
-            " a port of at most 65535 if any, and without a user name, double quotes,"
-            " angle brackets, or a backslash in the path"
+            "an http or https URL of at most 8192 visible ASCII characters, with a host"
+            " and perhaps a port of at most 65535, and without a user name, double"
+            " quotes, angle brackets, or a backslash in the path"
         )
         raise _refusal(name, rule, url)
     return match
@@ -417,8 +416,9 @@ def _is_loopback(host: str) -> bool:
 
 def _get_secret_key(key: Optional[str]) -> str:
     """Return the key, from the argument or the environment. No message shows it."""
-    name = "AUTUMN_SECRET_KEY" if key is None else "it"
-    key = os.environ.get(name) if key is None else key
+    source = "it"
+    if key is None:
+        source, key = "AUTUMN_SECRET_KEY", os.environ.get("AUTUMN_SECRET_KEY")
     if not key:
         problem = "is not set" if key is None else "is empty"
     elif not _is_str(key):
@@ -431,7 +431,7 @@ def _get_secret_key(key: Optional[str]) -> str:
         problem = "is a publishable key (am_pk_...)"
     else:
         return key
-    problem = f"must be an Autumn secret key (am_sk_...); {name} {problem}"
+    problem = f"must be an Autumn secret key (am_sk_...); {source} {problem}"
     raise AutumnValidationError("secret_key", problem)
 
 
@@ -447,8 +447,8 @@ def _parse_json_object(body: bytes) -> Any:
 # Internals: sending.
 
 # What becomes an AutumnConnectionError. Other exceptions are bugs, or come from signal
-# handlers. ImportError means that TLS is missing. A plain RuntimeError over https means
-# that it does not work: that is what the ssl module of Pyodide raises when it is used.
+# handlers, and pass as they are. ImportError means that TLS is missing. Pyodide's ssl
+# module raises a plain RuntimeError when it is used.
 _FAILURES = (OSError, ValueError, http.client.HTTPException, ImportError, RuntimeError)
 
 
@@ -476,8 +476,8 @@ def _send_with_retries(
             ):
                 raise
             error, may_retry = _explain(exc, route, attempts, deadline)
-        # Not random's shared generator: processes restored from one snapshot, as by
-        # Lambda SnapStart, have copies of it, and would all come back together.
+        # Lambda SnapStart starts many processes from one snapshot. With random's shared
+        # generator, which is part of it, all of them would wait equally long.
         backoff = random.SystemRandom().uniform(0.5, 1) * 0.25 * 2 ** (attempts - 1)
         delay = (getattr(error, "retry_after", None) or 0) + backoff
         in_time = time.monotonic() + delay < deadline
@@ -486,16 +486,8 @@ def _send_with_retries(
         time.sleep(delay)
 
 
-# A password may contain any character, so the host begins after the last "@". Neither
-# "@" nor "//" may follow the host, or part of a password could be taken for one.
-_PROXY = (
-    r"(?s)(?:(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*):)?//)?(?:(?P<userinfo>.*)@)?"
-    rf"(?P<host>{_HOST})(?::(?P<port>{_PORT}))?(?:[/?#](?!/)[^@]*)?"
-)
-
-
 def _find_proxy(request: urllib.request.Request) -> Optional[tuple[str, str]]:
-    """Return the address and the user info of the proxy that urllib would use."""
+    """Return the address and user info of the proxy in urllib's settings, or None."""
     server = urllib.parse.urlsplit(request.full_url)
     # Over http, a proxy would see the key.
     if server.scheme == "http" or _is_loopback(server.hostname or ""):
@@ -503,10 +495,13 @@ def _find_proxy(request: urllib.request.Request) -> Optional[tuple[str, str]]:
     proxy = urllib.request.getproxies().get("https", "").strip()
     if not proxy or urllib.request.proxy_bypass(request.host):
         return None
-    match = re.fullmatch(_PROXY, proxy)
-    address = f"{match['host']}:{match['port'] or 80}" if match else ""
-    if match and (match["scheme"] or "http").lower() == "http":
-        return address, match["userinfo"] or ""
+    scheme = re.match("(?:([A-Za-z][A-Za-z0-9+.-]*):)?//", proxy)
+    # A password may contain any character, so the host begins after the last "@".
+    userinfo, _, rest = proxy[scheme.end() if scheme else 0 :].rpartition("@")
+    match = re.fullmatch(rf"({_HOST})(?::({_PORT}))?(?:/.*)?", rest)
+    address = f"{match[1]}:{match[2] or 80}" if match else ""
+    if match and (not scheme or (scheme[1] or "http").lower() == "http"):
+        return address, userinfo
     raise AutumnConnectionError(
         f"could not get a response from {server.scheme}://{request.host} through"
         f" {f'the proxy {address}' if address else 'a proxy'} after 0 attempts: only"
@@ -561,7 +556,8 @@ def _make_connection(
     return connection
 
 
-# Without a lock, because a child forked while another thread held it would hang.
+# Without a lock: a child forked while another thread held it would hang. At first,
+# several threads may each make a context, which does no harm.
 @functools.cache
 def _default_context() -> Any:
     """Return the process's TLS context. Making it takes more CPU than a whole call."""
@@ -572,19 +568,19 @@ def _default_context() -> Any:
 
 def _connect(deadline: float, address: tuple[str, int], *_: object) -> socket.socket:
     """Try a host's addresses in turn, each for an equal share of the time left."""
-    # With as many positional arguments as http.client and socket pass, because mock
-    # libraries replace these functions of socket.
+    # Mock libraries replace these two functions of socket, and expect the arguments
+    # that the standard library passes.
     infos: list[Any] = socket.getaddrinfo(*address, 0, socket.SOCK_STREAM)
-    for untried in range(len(infos), 0, -1):
+    for index, info in enumerate(infos):
         try:
-            share = _time_left(deadline) / untried
-            sock = socket.create_connection(infos[-untried][4][:2], share, None)
-            # CONNECT and the TLS handshake come next. 0 would make the socket
-            # non-blocking, and an exception would leave it open.
+            share = _time_left(deadline) / (len(infos) - index)
+            sock = socket.create_connection(info[4][:2], share, None)
+            # For CONNECT and the TLS handshake. Not _time_left(), which could raise and
+            # leave the socket open. Not 0, which would make it non-blocking.
             sock.settimeout(max(deadline - time.monotonic(), 0.001))
             return sock
         except OSError:
-            if untried == 1:
+            if index == len(infos) - 1:
                 raise
     raise OSError("the host name has no address")
 
@@ -606,12 +602,13 @@ class _BoundedSocket(io.RawIOBase):
 
     def __init__(self, sock: Any, deadline: float) -> None:
         self._sock = sock
-        self._file = sock.makefile("rb", 0)  # still readable once do_open() closes sock
+        # do_open() closes the socket, which stays open until this file is closed too.
+        self._file = sock.makefile("rb", 0)
         self._deadline = deadline
         self._bytes_left = 1_048_576  # 1 MiB; a normal response has under 1 KiB
 
     def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(self)
+        return io.BufferedReader(self)  # which calls the three methods below
 
     def readable(self) -> bool:
         return True
@@ -619,7 +616,8 @@ class _BoundedSocket(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         self._sock.settimeout(_time_left(self._deadline))
         count: int = self._file.readinto(buffer)
-        # If this was the response to CONNECT, the TLS handshake comes next.
+        # If this was the response to CONNECT, the TLS handshake comes next. It uses the
+        # timeout that was set last.
         self._sock.settimeout(_time_left(self._deadline))
         self._bytes_left -= count
         if self._bytes_left < 0:
@@ -646,18 +644,18 @@ def _explain(
         # The proxy refuses. Offering a wrong password again can lock an account.
         or str(exc).startswith("Tunnel connection failed: 4")
     )
+    reason = type(exc).__name__  # its text may quote the response
     if isinstance(exc, (ImportError, RuntimeError)):
         reason = "this Python has no working TLS"
+    elif isinstance(exc, OSError) and exc.filename is None and exc.strerror:
+        reason = exc.strerror
     elif isinstance(exc, OSError):
-        # With a file name, str() shows it.
-        reason = (exc.filename is None and exc.strerror) or str(exc)
-    else:
-        reason = ""  # its text may quote the response
+        reason = str(exc) or reason
     # Windows may end a wait 16 ms early.
     is_late = time.monotonic() > deadline - 0.016
     error = (AutumnTimeoutError if is_late else AutumnConnectionError)(
         f"could not get a response from {route} after {attempts}"
-        f" attempt{'s' if attempts > 1 else ''}: {reason or type(exc).__name__}"
+        f" attempt{'s' if attempts > 1 else ''}: {reason}"
     )
     if isinstance(exc, OSError):
         exc.__cause__ = exc.__context__ = None

@@ -683,9 +683,9 @@ class URLTests(TestCase):
         self.assertEqual(
             str(error),
             "return_url: must be an http or https URL of at most 8192 visible ASCII"
-            " characters, with a host, a port of at most 65535 if any, and without a"
-            " user name, double quotes, angle brackets, or a backslash in the path; it"
-            " is a str of length 8",
+            " characters, with a host and perhaps a port of at most 65535, and without"
+            " a user name, double quotes, angle brackets, or a backslash in the path;"
+            " it is a str of length 8",
         )
 
     def test_which_characters_pass_in_a_path_a_query_and_a_fragment(self):
@@ -1263,7 +1263,6 @@ class ProxyTests(TestCase):
             ("http://u:SENTINEL@b%C3%BCcher.example", "a proxy"),
             ("http://u:SENTINEL@", "a proxy"),
             ("http://SENTINEL/SENTINEL@b%C3%BCcher.example", "a proxy"),
-            ("SENTINEL//SENTINEL", "a proxy"),
             ("http:SENTINEL", "a proxy"),
             ("http:/SENTINEL", "a proxy"),
             ("http://h:SENTINEL", "a proxy"),
