@@ -11,6 +11,7 @@ end tests of the demo, of vendored copies and of the README.
 """
 
 import ast
+import asyncio
 import base64
 import contextlib
 import copy
@@ -20,11 +21,13 @@ import functools
 import gc
 import http.client
 import http.server
+import importlib
 import importlib.util
 import inspect
 import io
 import itertools
 import json
+import logging
 import os
 import pathlib
 import pickle
@@ -2026,56 +2029,321 @@ def handler(event, context):
 # --- README ---
 
 
+def readme_blocks(language):
+    """Return the README's code blocks of a language."""
+    text = (HERE / "README.md").read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def copy_examples(folder, server_url):
+    """Write the module and the README's Python files into a folder.
+
+    Only the server's address is changed. Blocks that do not name a file are called
+    example_0.py and so on.
+    """
+    source = MODULE.read_text(encoding="ascii")
+    source = source.replace("https://api.useautumn.com", server_url)
+    (folder / "autumn_portal.py").write_text(source, encoding="ascii")
+    for number, block in enumerate(readme_blocks("python")):
+        name = re.match(r"# (\w+\.py)\n", block)
+        path = folder / (name[1] if name else f"example_{number}.py")
+        path.write_text(block, encoding="utf-8")
+
+
+def sign_in_by_header(get_response):
+    """A Django middleware: the user's primary key is in a header, an int where it can be."""
+
+    def respond(request):
+        key = request.headers.get("X-User", "")
+        request.user = types.SimpleNamespace(
+            pk=int(key) if key.isdigit() else key, is_authenticated=bool(key)
+        )
+        return get_response(request)
+
+    return respond
+
+
 class ReadmeTests(TestCase):
-    """Runs the examples on the stand-in over TLS, with a copy of the module."""
+    """Runs the README's files against the stand-in over TLS, in a folder of their own."""
+
+    CALLBACK = "https://app.example.com/account"
+
+    @classmethod
+    def setUpClass(cls):
+        """Import the packages once; what they warn of is not this project's."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for name in ("flask", "fastapi.testclient", "django.test", "httpx"):
+                with contextlib.suppress(ImportError):
+                    importlib.import_module(name)
 
     def setUp(self):
         super().setUp()
-        self.blocks = re.findall(
-            r"^```python\n(.*?)^```$",
-            (HERE / "README.md").read_text(encoding="utf-8"),
-            re.MULTILINE | re.DOTALL,
-        )
         self.autumn = self.start_stand_in(server_context())
-        folder = self.enter(tempfile.TemporaryDirectory())
-        self.script = pathlib.Path(folder, "example.py")
-        ca = pathlib.Path(folder, "ca.pem")
-        ca.write_text(TEST_CA, encoding="ascii")
-        os.environ["SSL_CERT_FILE"] = str(ca)
-        module = load_copy("autumn_portal")
-        for name in ("open_customer_portal", "build_request"):
-            function = getattr(module, name)
-            local = functools.partial(function, server_url=self.autumn.url)
-            setattr(module, name, local)
-        modules = {
-            "autumn_portal": module,
-            **dict.fromkeys(("httpx", "pyodide", "pyodide.http"), mock.MagicMock()),
-        }
-        self.enter(mock.patch.dict(sys.modules, modules))
+        self.folder = pathlib.Path(self.enter(tempfile.TemporaryDirectory()))
+        (self.folder / "ca.pem").write_text(TEST_CA, encoding="ascii")
+        os.environ["SSL_CERT_FILE"] = str(self.folder / "ca.pem")
+        copy_examples(self.folder, self.autumn.url)
+        self.enter(mock.patch.object(sys, "path", [str(self.folder), *sys.path]))
+        self.enter(mock.patch.dict(sys.modules))
+        for path in self.folder.glob("*.py"):
+            sys.modules.pop(path.stem, None)
+        self.enter(mock.patch.object(sys, "dont_write_bytecode", True))
+        importlib.invalidate_caches()
+        self.patch("time.sleep")  # the waits of retries
 
-    def example(self, text):
-        """Run the one example that contains a text; return it as a module."""
-        (block,) = [block for block in self.blocks if text in block]
-        self.script.write_text(block, encoding="utf-8")
-        with contextlib.redirect_stdout(io.StringIO()):
-            return load_copy("example", self.script)
+    def load(self, name, *packages):
+        """Import one of the README's files; skip the test if a package is missing."""
+        for package in packages:
+            if importlib.util.find_spec(package) is None:
+                self.skipTest(f"needs {package}")
+        return importlib.import_module(name)
 
-    def test_every_example_runs(self):
-        self.assertEqual(len(self.blocks), 6)
-        for block in self.blocks:
-            self.example(block)
+    def load_example(self, text, *packages):
+        """Import the one block that names no file and has a text in it."""
+        (name,) = [
+            path.stem
+            for path in self.folder.glob("example_*.py")
+            if text in path.read_text(encoding="utf-8")
+        ]
+        return self.load(name, *packages)
 
-    def test_the_first(self):
-        example = self.example("The customer's ID is from your session")
-        headers = {"Location": PORTAL_URL, "Cache-Control": "no-store"}
-        self.assertEqual((example.status, example.headers), (303, headers))
-        sent = json.loads(self.autumn.exchanges[0][2])
-        self.assertEqual(sent["return_url"], "https://app.example.com/")
+    def sent(self):
+        """Return the bodies that the stand-in got."""
+        return [json.loads(exchange[2]) for exchange in self.autumn.exchanges]
 
-    def test_the_changelog_opens_with_this_version(self):
+    def check_form(self, post):
+        """Check a framework's route; post() takes a customer's ID or None."""
+        for customer_id, status in (
+            ("user_123", 303),
+            ("user_unknown", 404),
+            ("cus_busy", 502),
+            (None, 401),
+        ):
+            with self.subTest(customer_id=customer_id), self.quiet_log():
+                self.autumn.exchanges.clear()
+                got, headers = post(customer_id)
+                self.assertEqual(got, status)
+                self.assertEqual("Location" in headers, status == 303)
+                self.assertEqual(bool(self.autumn.exchanges), customer_id is not None)
+                if status == 303:
+                    self.assertEqual(headers["Location"], PORTAL_URL)
+                    self.assertEqual(headers["Cache-Control"], "no-store")
+                    fields = {"customer_id": "user_123", "return_url": self.CALLBACK}
+                    self.assertEqual(self.sent(), [fields])
+
+    @contextlib.contextmanager
+    def quiet_log(self):
+        """Collect the log of billing.py, and check that it shows no secret."""
+        with self.assertLogs() as logs:
+            logging.getLogger("test").warning("assertLogs() fails without any line")
+            yield logs
+        self.assertNotIn("SENTINEL", str(logs.output))
+
+    def test_billing_maps_each_error_and_logs_no_secret(self):
+        billing = self.load("billing")
+        good, leak = self.CALLBACK, "am_pk_SENTINEL"
+        for customer_id, return_url, key, status, line in (
+            ("user_123", good, KEY, 303, None),
+            ("user_unknown", good, KEY, 404, "404 customer_not_found: Customer .*"),
+            ("user_123", "javascript:SENTINEL", KEY, 400, "return_url: .*"),
+            ("a SENTINEL", good, KEY, 502, "customer_id: .*"),
+            ("user_123", good, leak, 502, "secret_key: .*"),
+            ("user_123", good, "am_sk_test_unknown", 502, "invalid_secret_key"),
+            ("cus_busy", good, KEY, 502, "429: Too many requests.*"),
+        ):
+            with self.subTest(line=line), self.quiet_log() as logs:
+                os.environ["AUTUMN_SECRET_KEY"] = key
+                got, headers = billing.open_billing(customer_id, return_url)
+                self.assertEqual(got, status)
+                self.assertEqual("Location" in headers, status == 303)
+                lines = "\n".join(logs.output[1:])
+                expected = f"ERROR:billing:No portal session: {line}" if line else ""
+                self.assertRegex(lines, f"^{expected}$")
+
+    def test_billing_makes_the_tls_context_at_import_alone(self):
+        make = ssl.create_default_context
+        with mock.patch("ssl.create_default_context", side_effect=make) as create:
+            billing = self.load("billing")
+            self.assertEqual(create.call_count, 1)
+            billing.open_billing("user_123", self.CALLBACK)
+            self.assertEqual(create.call_count, 1)
+
+    def test_the_first_example_redirects(self):
+        app = self.load_example("redirect(portal.url", "flask").app
+        app.secret_key = "x"
+        client = app.test_client()
+        with client.session_transaction() as session:
+            session["customer_id"] = "user_123"
+        response = client.post("/billing")
+        self.assertEqual((response.status_code, response.location), (303, PORTAL_URL))
+
+    def test_flask(self):
+        app = self.load("flask_app", "flask").app
+        self.assertEqual(app.config["SESSION_COOKIE_SAMESITE"], "Lax")
+
+        def post(customer_id):
+            client = app.test_client()
+            if customer_id:
+                with client.session_transaction() as session:
+                    session["customer_id"] = customer_id
+            response = client.post("/billing")
+            return response.status_code, response.headers
+
+        self.check_form(post)
+        self.assertEqual(app.test_client().get("/billing").status_code, 405)
+
+    def test_fastapi(self):
+        module = self.load("fastapi_app", "fastapi", "httpx")
+        from fastapi.testclient import TestClient
+
+        client = TestClient(module.app, follow_redirects=False)
+
+        def post(customer_id):
+            overrides = module.app.dependency_overrides
+            overrides.clear()
+            if customer_id:
+                overrides[module.current_customer] = lambda: customer_id
+            response = client.post("/billing")
+            return response.status_code, response.headers
+
+        self.check_form(post)
+
+    def test_django(self):
+        self.load("billing", "django")
+        import django
+        from django.conf import settings
+        from django.test import Client
+        from django.urls import path
+
+        if not settings.configured:
+            settings.configure(
+                ALLOWED_HOSTS=["testserver"],
+                INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes"],
+                LOGIN_URL="/login",
+                MIDDLEWARE=[f"{__name__}.sign_in_by_header"],
+            )
+            django.setup()
+        view = self.load("django_views").billing
+        settings.ROOT_URLCONF = (path("billing", view),)
+
+        def post(customer_id):
+            headers = {} if customer_id is None else {"X-User": customer_id}
+            response = Client().post("/billing", headers=headers)
+            if response.headers.get("Location", "").startswith("/login"):
+                return 401, {}
+            return response.status_code, response.headers
+
+        self.check_form(post)
+        with self.quiet_log():
+            self.assertEqual(Client().get("/billing").status_code, 405)
+            self.assertEqual(post("7")[0], 404)
+        self.assertEqual(self.sent()[-1]["customer_id"], "7")
+
+    def invoke(self, customer_id, query=None):
+        handler = self.load("lambda_function").lambda_handler
+        claims = {"jwt": {"claims": {"sub": customer_id}}}
+        event = {"requestContext": {"authorizer": claims}}
+        with self.quiet_log():
+            return handler({**event, "queryStringParameters": query}, None)
+
+    def test_the_lambda_function_responds_with_json(self):
+        good = "https://app.example.com/plans?x=1"
+        for query in (None, {}, {"return_url": good}):
+            reply = self.invoke("user_123", query)
+            self.assertEqual(reply["statusCode"], 200)
+            self.assertEqual(json.loads(reply["body"]), {"url": PORTAL_URL})
+            headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
+            self.assertEqual(reply["headers"], headers)
+        home = "https://app.example.com/"
+        sent = [fields["return_url"] for fields in self.sent()]
+        self.assertEqual(sent, [home, home, good])
+        for customer_id, status in (("user_unknown", 404), ("cus_busy", 502)):
+            self.assertEqual(self.invoke(customer_id), {"statusCode": status})
+
+    def test_the_lambda_function_refuses_a_hostile_return_url(self):
+        for bad in (
+            "https://evil.example/",
+            "https://app.example.com@evil.example/",
+            "https://app.example.com.evil.example/",
+            "https://app.example.com\\@evil.example/",
+            "https://app.example.com/SENTINEL >",
+            "//app.example.com/",
+            "javascript:SENTINEL",
+            "",
+        ):
+            with self.subTest(bad=bad):
+                reply = self.invoke("user_123", {"return_url": bad})
+                self.assertEqual(reply, {"statusCode": 400})
+        self.assertEqual(self.autumn.exchanges, [])
+
+    def test_the_example_of_a_test_passes(self):
+        self.load_example("mock.patch")
+        self.assertEqual(self.autumn.exchanges, [])
+
+    def test_httpx(self):
+        example = self.load_example("import httpx", "httpx")
+        self.check_client(example.open_portal)
+
+    def test_pyfetch(self):
+        """Pyodide's package has the types of pyfetch only, so it is imitated here."""
+
+        async def pyfetch(url, *, method, headers, body, redirect):
+            self.assertEqual(redirect, "manual")
+            host, path = re.fullmatch("https://([^/]+)(/.*)", url).groups()
+            with contextlib.closing(http.client.HTTPSConnection(host)) as connection:
+                connection.request(method, path, body, headers)
+                response = connection.getresponse()
+                content = response.read()
+
+            async def read():
+                return content
+
+            return types.SimpleNamespace(
+                status=response.status, headers=dict(response.headers), bytes=read
+            )
+
+        sys.modules["pyodide"] = types.ModuleType("pyodide")
+        sys.modules["pyodide.http"] = types.SimpleNamespace(pyfetch=pyfetch)
+        example = self.load_example("import pyfetch")
+        self.check_client(lambda params: example.open_portal(params, KEY))
+
+    def check_client(self, open_portal):
+        portal = importlib.import_module("autumn_portal")
+
+        async def check():
+            params = portal.OpenCustomerPortalParams("user_123")
+            self.assertEqual((await open_portal(params)).url, PORTAL_URL)
+            with self.assertRaises(portal.AutumnAPIError):
+                await open_portal(portal.OpenCustomerPortalParams("user_unknown"))
+
+        asyncio.run(check())
+
+    def test_the_shell_commands_work(self):
+        """Each line of the README that a reader pastes into a shell."""
+        text = (HERE / "README.md").read_text(encoding="utf-8")
+        call, checksum = (
+            re.findall(rf"python3 -c '(.*{fact}.*)'$", text, re.MULTILINE)[0]
+            for fact in ("open_customer_portal", "sha256")
+        )
+        done = run_python("-c", call, cwd=self.folder)
+        self.assertEqual((done.stdout, done.stderr), (f"{PORTAL_URL}\n", ""))
+        done = run_python("-c", checksum, cwd=MODULE.parent)
+        self.assertIn(f"\n    {done.stdout}", text)
+
+    def test_the_version_is_the_newest_and_the_one_with_the_checksum(self):
         text = (HERE / "README.md").read_text(encoding="utf-8")
         newest = re.search(r"^## CHANGELOG\n+### (\S+)", text, re.MULTILINE)
+        copied = re.search(r"a\s+copy\s+of\s+version\s+(\S+)\s+is\s+unchanged", text)
         self.assertEqual(newest[1], autumn_portal.__version__)
+        self.assertEqual(copied[1], autumn_portal.__version__)
+
+    def test_the_first_screen_is_short_and_prose_is_wrapped(self):
+        lines = (HERE / "README.md").read_text(encoding="utf-8").splitlines()
+        self.assertLessEqual(lines.index("## Before you start"), 30)
+        for line in lines:
+            if not line.startswith(("|", "    ", "- [")):
+                self.assertLessEqual(len(line), 100, line)
 
 
 if __name__ == "__main__":
