@@ -923,6 +923,8 @@ class ParseResponseTests(TestCase):
             (b"<html>\n<h1>502</h1>", "<html> <h1>502</h1>"),
             (b"caf\xc3\xa9 \xff", "caf\u00e9 \ufffd"),
             (b"x" * 100_000, "x" * 397 + "..."),
+            (b"\xef\xbb\xbferror code: 1010", "error code: 1010"),
+            (b"[" * 100_000, "[" * 397 + "..."),
             (b"", "the body is empty"),
             (b" \n", "the body is empty"),
         ):
