@@ -115,8 +115,8 @@ class AutumnAPIError(AutumnError):
         self.retry_after = retry_after
 
     def __str__(self) -> str:
-        status = f"{self.status} {self.code}" if self.code else self.status
-        return _one_line(f"{status}: {self.message}", 500)
+        code = f" {self.code}" if self.code else ""
+        return _one_line(f"{self.status}{code}: {self.message}", 500)
 
 
 class AutumnConnectionError(AutumnError):
@@ -230,8 +230,8 @@ def build_request(
         },
         method="POST",
     )
-    key = _get_secret_key(secret_key)
-    request.add_unredirected_header("Authorization", "Bearer " + key)
+    authorization = "Bearer " + _get_secret_key(secret_key)
+    request.add_unredirected_header("Authorization", authorization)
     return request
 
 
@@ -252,24 +252,21 @@ def parse_response(
     """
     fields = _parse_json_object(body)
     message, code = fields.get("message"), fields.get("code")
+    if 200 <= status < 400:  # never quoted: the body may contain the portal URL
+        message, code = "not a portal session", None
+    if 300 <= status < 400:
+        message = "redirects are not followed"
     if status == 200:
         try:
             customer_id, url = fields.get("customer_id"), fields.get("url")
             return OpenCustomerPortalResponse(customer_id, url)
         except AutumnValidationError as exc:
             message = f"the response has no portal session: {exc}"
-    elif 200 <= status < 300:
-        message = "not a portal session"
-    elif 300 <= status < 400:
-        message = "redirects are not followed"
-    elif not (isinstance(message, str) and message.strip()):
+    # Outside `except`, so that `__context__` cannot keep a frame with the portal URL.
+    if not (isinstance(message, str) and message.strip()):
         text = body[:2000].decode("utf-8-sig", "replace")
         message = text.strip() or "the body is empty"
-
-    # Quote nothing else of a 2xx or 3xx: the body may contain the portal URL. Raise
-    # outside `except`, so that `__context__` cannot keep a frame with that URL.
-    is_quotable = isinstance(code, str) and not 200 <= status < 400
-    code = (_one_line(code, 64) or None) if is_quotable else None
+    code = (_one_line(code, 64) or None) if isinstance(code, str) else None
     lower = {name.lower(): value for name, value in headers.items()}
     seconds = re.fullmatch(r"\s*([0-9]{1,9})\s*", lower.get("retry-after", ""))
     retry_after = int(seconds[1]) if seconds else None
@@ -350,9 +347,8 @@ def _is_str(value: object) -> bool:
 
 def _refusal(name: str, rule: str, value: Any) -> AutumnValidationError:
     """Return the error for an invalid value. Its message never shows the value."""
-    kind = f"of type {type(value).__name__}"
-    if _is_str(value):
-        kind = f"a str of length {len(value)}"
+    is_str, type_name = _is_str(value), type(value).__name__
+    kind = f"a str of length {len(value)}" if is_str else f"of type {type_name}"
     return AutumnValidationError(name, f"must be {rule}; it is {kind}")
 
 
@@ -431,8 +427,8 @@ def _get_secret_key(key: Optional[str]) -> str:
         problem = "is a publishable key (am_pk_...)"
     else:
         return key
-    problem = f"must be an Autumn secret key (am_sk_...); {source} {problem}"
-    raise AutumnValidationError("secret_key", problem)
+    rule = "must be an Autumn secret key (am_sk_...)"
+    raise AutumnValidationError("secret_key", f"{rule}; {source} {problem}")
 
 
 def _parse_json_object(body: bytes) -> Any:
@@ -460,8 +456,8 @@ def _send_with_retries(
         raise _refusal("timeout", "a number above 0 and at most 86400", timeout)
     deadline = time.monotonic() + timeout
     proxy = _find_proxy(request)
-    route = f"{request.type}://{request.host}"
-    route += f" through the proxy {proxy[0]}" if proxy else ""
+    through = f" through the proxy {proxy[0]}" if proxy else ""
+    route = f"{request.type}://{request.host}{through}"
     attempts = 0
     while True:
         attempts += 1
@@ -489,11 +485,10 @@ def _send_with_retries(
 def _find_proxy(request: urllib.request.Request) -> Optional[tuple[str, str]]:
     """Return the address and user info of the proxy in urllib's settings, or None."""
     server = urllib.parse.urlsplit(request.full_url)
-    # Over http, a proxy would see the key.
-    if server.scheme == "http" or _is_loopback(server.hostname or ""):
-        return None
     proxy = urllib.request.getproxies().get("https", "").strip()
-    if not proxy or urllib.request.proxy_bypass(request.host):
+    # Over http, a proxy would see the key.
+    is_direct = server.scheme == "http" or _is_loopback(server.hostname or "")
+    if is_direct or not proxy or urllib.request.proxy_bypass(request.host):
         return None
     scheme = re.match("(?:([A-Za-z][A-Za-z0-9+.-]*):)?//", proxy)
     # A password may contain any character, so the host begins after the last "@".
@@ -516,21 +511,12 @@ def _exchange(
     context: Any,
 ) -> tuple[int, http.client.HTTPMessage, bytes]:
     """Send a request and return the response's status, headers and body."""
-    connection = _make_connection(request, proxy, context)
-    # A socket's timeout limits each wait, not their sum, so these two undocumented
-    # attributes put the whole exchange under one deadline. They and do_open() are the
-    # same from Python 3.9 to 3.15.
-    connection._create_connection = functools.partial(_connect, deadline)
-    connection.response_class = functools.partial(_make_response, deadline)
-
-    def get_connection(*_: Any, **options: Any) -> Any:
-        return connection
-
-    # Tracing agents hook into OpenerDirector.open() and do_open(). Without urllib's
-    # other handlers, no redirect is followed. debuglevel=0, because http.client's debug
-    # output shows the key.
+    # Tracing agents hook into OpenerDirector.open(), which calls default_open(), and
+    # into do_open(), which is not documented. Without urllib's other handlers, no
+    # redirect is followed. debuglevel=0, because the debug output shows the key.
     handler: Any = urllib.request.AbstractHTTPHandler(debuglevel=0)
-    handler.default_open = functools.partial(handler.do_open, get_connection)
+    make = functools.partial(_make_connection, request, proxy, deadline, context)
+    handler.default_open = functools.partial(handler.do_open, make)
     opener = urllib.request.OpenerDirector()
     opener.add_handler(handler)
     with opener.open(request) as response:  # do_open() closes the connection
@@ -538,21 +524,32 @@ def _exchange(
 
 
 def _make_connection(
-    request: urllib.request.Request, proxy: Optional[tuple[str, str]], context: Any
+    request: urllib.request.Request,
+    proxy: Optional[tuple[str, str]],
+    deadline: float,
+    context: Any,
+    *_: Any,
+    **options: Any,
 ) -> Any:
-    """Return an http.client connection that is not connected yet."""
+    """Make the connection that do_open() connects, sends through and closes."""
     if request.type == "http":
-        return http.client.HTTPConnection(request.host)
-    from http.client import HTTPSConnection  # missing from a Python without ssl
+        connection: Any = http.client.HTTPConnection(request.host)
+    else:
+        from http.client import HTTPSConnection  # missing from a Python without ssl
 
-    context = _default_context() if context is None else context
-    address, userinfo = proxy or (request.host, "")
-    connection = HTTPSConnection(address, context=context)
+        context = _default_context() if context is None else context
+        address = proxy[0] if proxy else request.host
+        connection = HTTPSConnection(address, context=context)
     if proxy:
-        user, _, password = urllib.parse.unquote(userinfo).partition(":")
+        user, _colon, password = urllib.parse.unquote(proxy[1]).partition(":")
         credentials = base64.b64encode(f"{user}:{password}".encode()).decode()
-        headers = {"Proxy-Authorization": f"Basic {credentials}"} if userinfo else {}
+        headers = {"Proxy-Authorization": f"Basic {credentials}"} if proxy[1] else {}
         connection.set_tunnel(request.host, headers=headers)
+    # A socket's timeout limits each wait, not their sum. These two attributes put the
+    # whole exchange under one deadline. They are not documented, but the same from
+    # Python 3.9 to 3.15, as is do_open().
+    connection._create_connection = functools.partial(_connect, deadline)
+    connection.response_class = functools.partial(_make_response, deadline)
     return connection
 
 
@@ -647,10 +644,9 @@ def _explain(
     reason = type(exc).__name__  # its text may quote the response
     if isinstance(exc, (ImportError, RuntimeError)):
         reason = "this Python has no working TLS"
-    elif isinstance(exc, OSError) and exc.filename is None and exc.strerror:
-        reason = exc.strerror
     elif isinstance(exc, OSError):
-        reason = str(exc) or reason
+        # If there is a file name, str() shows it.
+        reason = (not exc.filename and exc.strerror) or str(exc) or reason
     # Windows may end a wait 16 ms early.
     is_late = time.monotonic() > deadline - 0.016
     error = (AutumnTimeoutError if is_late else AutumnConnectionError)(
