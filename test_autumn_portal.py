@@ -2331,7 +2331,10 @@ class ReadmeTests(TestCase):
         done = run_python("-c", call, cwd=self.folder)
         self.assertEqual((done.stdout, done.stderr), (f"{PORTAL_URL}\n", ""))
         done = run_python("-c", checksum, cwd=MODULE.parent)
-        self.assertIn(f"\n    {done.stdout}", text)
+        (written,) = re.findall(r"^    ([0-9a-f]{64})$", text, re.MULTILINE)
+        self.assertEqual(
+            written, done.stdout.strip(), "the README needs the new SHA-256"
+        )
 
     def test_the_version_is_the_newest_and_the_one_with_the_checksum(self):
         text = (HERE / "README.md").read_text(encoding="utf-8")

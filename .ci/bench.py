@@ -245,6 +245,9 @@ def report(start, environment, contenders, rounds, cgroup):
     medians = measure_times(start, environment, contenders, rounds, cgroup)
     columns = (*COLUMNS, "throttled") if cgroup else COLUMNS
     print_table("CPU ms; memory MiB", columns, medians)
+    ours, bare = medians["autumn_portal, context at import"], medians["bare urllib"]
+    fraction = ours[1] / bare[1]
+    print(f"\nfirst request, context at import: {fraction:.2f} of bare urllib's CPU")
 
     if shutil.which(PROFILER[0]):
         rows = {}
@@ -259,12 +262,14 @@ def report(start, environment, contenders, rounds, cgroup):
             rows[name] = [imported, first - imported, first]
             rows[name].append((further - first) / FURTHER_CALLS)
         print_table("instructions, millions", COLUMNS[:4], rows)
+        ratio = rows["autumn_portal"][0] / rows["floor: urllib and dataclasses"][0]
+        print(f"\nimport: {ratio:.3f} of the floor's instructions")
         read = f"{start}source = open(sys.path[0] + '/autumn_portal.py').read()\n"
         count = count_instructions(
             environment, f"{read}compile(source, 'autumn_portal.py', 'exec')\n"
         )
         count -= count_instructions(environment, read)
-        print(f"\ncompiling autumn_portal.py: {count:.1f} million instructions")
+        print(f"compiling autumn_portal.py: {count:.1f} million instructions")
 
 
 def main():
