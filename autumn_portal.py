@@ -78,7 +78,7 @@ class AutumnError(Exception):
 
 
 class AutumnValidationError(AutumnError, ValueError):
-    """An argument is invalid. Raised before anything is sent.
+    """An argument is invalid. A call raises this before it sends anything.
 
     Attributes:
         field: The Python name of the argument.
@@ -93,12 +93,13 @@ class AutumnAPIError(AutumnError):
     """The server responded, but not with a portal session.
 
     Attributes:
-        status: The HTTP status. 200 means that the body could not be used.
+        status: The HTTP status. 200 means that the body could not be used, for example
+            because it was cut short.
         message: The server's message, or the start of the body if it has none. For a
             2xx or 3xx, what is wrong with the response.
         code: Autumn's error code, such as "customer_not_found", or None.
         retry_after: Whole seconds to wait before another attempt, from the Retry-After
-            header (RFC 9110, section 10.2.3). None if the header is absent or a date.
+            header (RFC 9110, section 10.2.3). None if there is no such number.
     """
 
     def __init__(
@@ -250,7 +251,11 @@ def parse_response(
     Raises:
         AutumnAPIError: The response is not a 200 with a portal session.
     """
-    fields = _parse_json_object(body)
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        value = None
+    fields = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
     message, code = fields.get("message"), fields.get("code")
     if 200 <= status < 400:  # never quoted: the body may contain the portal URL
         message, code = "not a portal session", None
@@ -258,18 +263,17 @@ def parse_response(
         message = "redirects are not followed"
     if status == 200:
         try:
-            customer_id, url = fields.get("customer_id"), fields.get("url")
-            return OpenCustomerPortalResponse(customer_id, url)
+            url: Any = fields.get("url")
+            return OpenCustomerPortalResponse(fields.get("customer_id"), url)
         except AutumnValidationError as exc:
             message = f"the response has no portal session: {exc}"
-    # Outside `except`, so that `__context__` cannot keep a frame with the portal URL.
     if not (isinstance(message, str) and message.strip()):
-        text = body[:2000].decode("utf-8-sig", "replace")
-        message = text.strip() or "the body is empty"
+        message = body.decode("utf-8-sig", "replace").strip() or "the body is empty"
     code = (_one_line(code, 64) or None) if isinstance(code, str) else None
     lower = {name.lower(): value for name, value in headers.items()}
     seconds = re.fullmatch(r"\s*([0-9]{1,9})\s*", lower.get("retry-after", ""))
     retry_after = int(seconds[1]) if seconds else None
+    # Outside `except`: `__context__` would keep frames that hold the portal URL.
     raise AutumnAPIError(status, _one_line(message, 400), code, retry_after)
 
 
@@ -316,12 +320,10 @@ def open_customer_portal(
         )
         return _send_with_retries(request, timeout, max_retries, context)
     except AutumnError as exc:
-        errors = [exc]
-    # Loggers and error trackers print the local variables of every frame in a
-    # traceback. So the error keeps no frame below this one, and this one forgets the
-    # key, and the error as well: a reference cycle would keep the caller's variables.
-    request = secret_key = None
-    raise errors.pop().with_traceback(None)
+        # Error trackers print the local variables of every frame in a traceback. So the
+        # error drops the frames below this one, and this one drops the key.
+        request = secret_key = None
+        raise exc.with_traceback(None)
 
 
 # The public part ends here. Internals: errors, validation and parsing.
@@ -329,7 +331,7 @@ def open_customer_portal(
 
 def _one_line(text: str, limit: int) -> str:
     """Return a text as one printable line of at most `limit` characters."""
-    line = " ".join(text[: 10 * limit].split())
+    line = " ".join(text.strip()[: 10 * limit].split())
     line = line if len(line) <= limit else line[: limit - 3] + "..."
     return "".join(char if char.isprintable() else "?" for char in line)
 
@@ -431,20 +433,11 @@ def _get_secret_key(key: Optional[str]) -> str:
     raise AutumnValidationError("secret_key", f"{rule}; {source} {problem}")
 
 
-def _parse_json_object(body: bytes) -> Any:
-    """Return a JSON object, or {} for anything else."""
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-
-
 # Internals: sending.
 
-# What becomes an AutumnConnectionError. Other exceptions are bugs, or come from signal
-# handlers, and pass as they are. ImportError means that TLS is missing. Pyodide's ssl
-# module raises a plain RuntimeError when it is used.
+# What becomes an AutumnConnectionError. Exceptions of other types are bugs, or come
+# from signal handlers, and pass as they are. ImportError means that TLS is missing.
+# Pyodide's ssl module raises a plain RuntimeError during the TLS handshake.
 _FAILURES = (OSError, ValueError, http.client.HTTPException, ImportError, RuntimeError)
 
 
@@ -462,7 +455,8 @@ def _send_with_retries(
     while True:
         attempts += 1
         try:
-            return parse_response(*_exchange(request, proxy, deadline, context))
+            connection = _make_connection(request, proxy, deadline, context)
+            return parse_response(*_exchange(request, connection))
         except AutumnAPIError as exc:
             error: AutumnError = exc
             may_retry = exc.status == 429 or 500 <= exc.status < 600
@@ -505,21 +499,20 @@ def _find_proxy(request: urllib.request.Request) -> Optional[tuple[str, str]]:
 
 
 def _exchange(
-    request: urllib.request.Request,
-    proxy: Optional[tuple[str, str]],
-    deadline: float,
-    context: Any,
+    request: urllib.request.Request, connection: Any
 ) -> tuple[int, http.client.HTTPMessage, bytes]:
     """Send a request and return the response's status, headers and body."""
     # Tracing agents hook into OpenerDirector.open(), which calls default_open(), and
-    # into do_open(), which is not documented. Without urllib's other handlers, no
-    # redirect is followed. debuglevel=0, because the debug output shows the key.
+    # into do_open(), which connects, sends and closes. Without urllib's other handlers,
+    # no redirect is followed. debuglevel=0, because the debug output shows the key.
     handler: Any = urllib.request.AbstractHTTPHandler(debuglevel=0)
-    make = functools.partial(_make_connection, request, proxy, deadline, context)
-    handler.default_open = functools.partial(handler.do_open, make)
+    # do_open() takes a class, and calls it with the host and a timeout.
+    handler.default_open = functools.partial(
+        handler.do_open, lambda *_args, **_options: connection
+    )
     opener = urllib.request.OpenerDirector()
     opener.add_handler(handler)
-    with opener.open(request) as response:  # do_open() closes the connection
+    with opener.open(request) as response:
         return response.status, response.headers, response.read()
 
 
@@ -528,10 +521,8 @@ def _make_connection(
     proxy: Optional[tuple[str, str]],
     deadline: float,
     context: Any,
-    *_: Any,
-    **options: Any,
 ) -> Any:
-    """Make the connection that do_open() connects, sends through and closes."""
+    """Return an http.client connection that is not connected yet."""
     if request.type == "http":
         connection: Any = http.client.HTTPConnection(request.host)
     else:
@@ -541,20 +532,23 @@ def _make_connection(
         address = proxy[0] if proxy else request.host
         connection = HTTPSConnection(address, context=context)
     if proxy:
-        user, _colon, password = urllib.parse.unquote(proxy[1]).partition(":")
-        credentials = base64.b64encode(f"{user}:{password}".encode()).decode()
+        userinfo = urllib.parse.unquote(proxy[1]) + ("" if ":" in proxy[1] else ":")
+        credentials = base64.b64encode(userinfo.encode()).decode()
         headers = {"Proxy-Authorization": f"Basic {credentials}"} if proxy[1] else {}
         connection.set_tunnel(request.host, headers=headers)
-    # A socket's timeout limits each wait, not their sum. These two attributes put the
-    # whole exchange under one deadline. They are not documented, but the same from
-    # Python 3.9 to 3.15, as is do_open().
+    # A socket's timeout limits each wait, not their sum. These two attributes put
+    # connecting and every read under one deadline. They are not documented, but the
+    # same from Python 3.9 to 3.15, as is do_open().
     connection._create_connection = functools.partial(_connect, deadline)
-    connection.response_class = functools.partial(_make_response, deadline)
+    make_response: Any = http.client.HTTPResponse
+    connection.response_class = lambda sock, *args, **options: make_response(
+        _BoundedFile(sock, deadline), *args, **options
+    )
     return connection
 
 
-# Without a lock: a child forked while another thread held it would hang. At first,
-# several threads may each make a context, which does no harm.
+# No lock: a child forked while another thread held it would hang. The first threads may
+# each make a context, which does no harm.
 @functools.cache
 def _default_context() -> Any:
     """Return the process's TLS context. Making it takes more CPU than a whole call."""
@@ -572,8 +566,9 @@ def _connect(deadline: float, address: tuple[str, int], *_: object) -> socket.so
         try:
             share = _time_left(deadline) / (len(infos) - index)
             sock = socket.create_connection(info[4][:2], share, None)
-            # For CONNECT and the TLS handshake. Not _time_left(), which could raise and
-            # leave the socket open. Not 0, which would make it non-blocking.
+            # For CONNECT, the TLS handshake and the request, which fits into the buffer
+            # of the socket. Not _time_left(), which could raise and leave the socket
+            # open. Not 0, which would make it non-blocking.
             sock.settimeout(max(deadline - time.monotonic(), 0.001))
             return sock
         except OSError:
@@ -589,13 +584,8 @@ def _time_left(deadline: float) -> float:
     return left
 
 
-def _make_response(deadline: float, sock: Any, *args: Any, **options: Any) -> Any:
-    bounded: Any = _BoundedSocket(sock, deadline)
-    return http.client.HTTPResponse(bounded, *args, **options)
-
-
-class _BoundedSocket(io.RawIOBase):
-    """What HTTPResponse reads from: a socket, until a deadline and up to a size."""
+class _BoundedFile(io.RawIOBase):
+    """The file that HTTPResponse reads from. It ends at a deadline and at 1 MiB."""
 
     def __init__(self, sock: Any, deadline: float) -> None:
         self._sock = sock
@@ -605,7 +595,7 @@ class _BoundedSocket(io.RawIOBase):
         self._bytes_left = 1_048_576  # 1 MiB; a normal response has under 1 KiB
 
     def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(self)  # which calls the three methods below
+        return io.BufferedReader(self)  # which reads through readinto() below
 
     def readable(self) -> bool:
         return True
@@ -613,8 +603,8 @@ class _BoundedSocket(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         self._sock.settimeout(_time_left(self._deadline))
         count: int = self._file.readinto(buffer)
-        # If this was the response to CONNECT, the TLS handshake comes next. It uses the
-        # timeout that was set last.
+        # After the last read of a response to CONNECT comes the TLS handshake, which
+        # uses the timeout that was set last.
         self._sock.settimeout(_time_left(self._deadline))
         self._bytes_left -= count
         if self._bytes_left < 0:
@@ -630,11 +620,11 @@ def _explain(
     exc: Any, route: str, attempts: int, deadline: float
 ) -> tuple[AutumnConnectionError, bool]:
     """Return the error to raise for an exception, and whether to try again."""
-    # do_open() wraps an OSError in a URLError.
+    # do_open() wraps an OSError in a URLError. The reason of an SSLError is a str.
     if isinstance(getattr(exc, "reason", None), OSError):
         exc = exc.reason
     may_retry = not (
-        # An unverified certificate is a ValueError, besides an OSError.
+        # An unverified certificate is a ValueError as well as an OSError.
         isinstance(exc, (ValueError, ImportError, RuntimeError))
         # A file of the TLS set-up, such as the one that SSLKEYLOGFILE names.
         or getattr(exc, "filename", None) is not None
