@@ -2137,10 +2137,12 @@ class ReadmeTests(TestCase):
     @contextlib.contextmanager
     def quiet_log(self):
         """Collect the log of billing.py, and check that it shows no secret."""
-        with self.assertLogs() as logs:
+        output = io.StringIO()
+        with self.assertLogs(level=logging.DEBUG) as logs:
             logging.getLogger("test").warning("assertLogs() fails without any line")
-            yield logs
-        self.assertNotIn("SENTINEL", str(logs.output))
+            with contextlib.redirect_stdout(output):
+                yield logs
+        self.assertNotIn("SENTINEL", str(logs.output) + output.getvalue())
 
     def test_billing_maps_each_error_and_logs_no_secret(self):
         billing = self.load("billing")
@@ -2151,7 +2153,7 @@ class ReadmeTests(TestCase):
             ("user_123", "javascript:SENTINEL", KEY, 400, "return_url: .*"),
             ("a SENTINEL", good, KEY, 502, "customer_id: .*"),
             ("user_123", good, leak, 502, "secret_key: .*"),
-            ("user_123", good, "am_sk_test_unknown", 502, "invalid_secret_key"),
+            ("user_123", good, "am_sk_test_unknown", 502, "401 invalid_secret_key"),
             ("cus_busy", good, KEY, 502, "429: Too many requests.*"),
         ):
             with self.subTest(line=line), self.quiet_log() as logs:
@@ -2160,8 +2162,22 @@ class ReadmeTests(TestCase):
                 self.assertEqual(got, status)
                 self.assertEqual("Location" in headers, status == 303)
                 lines = "\n".join(logs.output[1:])
-                expected = f"ERROR:billing:No portal session: {line}" if line else ""
+                expected = f"ERROR:billing:Billing portal: {line}" if line else ""
                 self.assertRegex(lines, f"^{expected}$")
+
+    def test_billing_maps_a_failed_connection(self):
+        billing = self.load("billing")
+        self.patch("socket.create_connection", side_effect=ConnectionRefusedError)
+        with self.quiet_log() as logs:
+            got = billing.open_billing("user_123", self.CALLBACK)
+        self.assertEqual(got, (502, {}))
+        self.assertIn("ERROR:billing:Billing portal: could not get", logs.output[1])
+
+    def test_billing_ends_before_a_lambda_does(self):
+        billing = self.load("billing")
+        with mock.patch("billing.open_customer_portal") as call:
+            billing.open_billing("user_123", self.CALLBACK)
+        self.assertLess(call.call_args[1]["timeout"], 3)
 
     def test_billing_makes_the_tls_context_at_import_alone(self):
         make = ssl.create_default_context
@@ -2179,6 +2195,8 @@ class ReadmeTests(TestCase):
             session["customer_id"] = "user_123"
         response = client.post("/billing")
         self.assertEqual((response.status_code, response.location), (303, PORTAL_URL))
+        fields = {"customer_id": "user_123", "return_url": self.CALLBACK}
+        self.assertEqual(self.sent(), [fields])
 
     def test_flask(self):
         app = self.load("flask_app", "flask").app
@@ -2199,6 +2217,7 @@ class ReadmeTests(TestCase):
         module = self.load("fastapi_app", "fastapi", "httpx")
         from fastapi.testclient import TestClient
 
+        self.assertFalse(inspect.iscoroutinefunction(module.billing))
         client = TestClient(module.app, follow_redirects=False)
 
         def post(customer_id):
@@ -2210,6 +2229,7 @@ class ReadmeTests(TestCase):
             return response.status_code, response.headers
 
         self.check_form(post)
+        self.assertEqual(client.get("/billing").status_code, 405)
 
     def test_django(self):
         self.load("billing", "django")
@@ -2232,7 +2252,7 @@ class ReadmeTests(TestCase):
         def post(customer_id):
             headers = {} if customer_id is None else {"X-User": customer_id}
             response = Client().post("/billing", headers=headers)
-            if response.headers.get("Location", "").startswith("/login"):
+            if response.headers.get("Location") == "/login":  # without a way back
                 return 401, {}
             return response.status_code, response.headers
 
@@ -2268,6 +2288,7 @@ class ReadmeTests(TestCase):
             "https://evil.example/",
             "https://app.example.com@evil.example/",
             "https://app.example.com.evil.example/",
+            "https://evil.example/?https://app.example.com/",
             "https://app.example.com\\@evil.example/",
             "https://app.example.com/SENTINEL >",
             "//app.example.com/",
@@ -2343,8 +2364,25 @@ class ReadmeTests(TestCase):
         self.assertEqual(newest[1], autumn_portal.__version__)
         self.assertEqual(copied[1], autumn_portal.__version__)
 
-    def test_the_first_screen_is_short_and_prose_is_wrapped(self):
-        lines = (HERE / "README.md").read_text(encoding="utf-8").splitlines()
+    def test_each_python_block_is_tested_here(self):
+        tested = {"autumn_portal", "billing", "django_views", "example_0", "example_6"}
+        tested |= {"example_7", "example_8", "fastapi_app", "flask_app"}
+        tested |= {"lambda_function"}
+        self.assertEqual({path.stem for path in self.folder.glob("*.py")}, tested)
+
+    def test_the_reference_gives_the_defaults(self):
+        text = (HERE / "README.md").read_text(encoding="utf-8")
+        rows = dict(re.findall(r"^\| `(\w+)` \| `?([\w.]+)`? \|", text, re.MULTILINE))
+        for name, parameter in inspect.signature(
+            open_customer_portal
+        ).parameters.items():
+            if name not in ("params", "server_url"):
+                self.assertEqual(rows[name], str(parameter.default))
+
+    def test_the_readme_is_short_and_its_prose_is_wrapped(self):
+        text = (HERE / "README.md").read_text(encoding="utf-8")
+        self.assertLessEqual(len(text.split()), 2900)
+        lines = text.splitlines()
         self.assertLessEqual(lines.index("## Before you start"), 30)
         for line in lines:
             if not line.startswith(("|", "    ", "- [")):

@@ -30,9 +30,12 @@ CHROMIUM_OPTIONS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update"),
     "--disable-sync",
+    # Chromium looks up Google's hosts at its start, whatever its other options say.
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
 SINGLE_PAGE = """\
 <button onclick="openBilling('{api}', 'user_123').catch(alert)">Billing</button>
+<button onclick="openBilling('{api}', 'user_999').catch(alert)">Unknown</button>
 <script>{script}</script>
 """
 
@@ -123,7 +126,6 @@ def check(browser, start, button, portal_url):
     """Click a button, and check that the browser ends on the portal page, by GET."""
     context = browser.new_context(ignore_https_errors=True)
     page = context.new_page()
-    page.on("dialog", lambda dialog: print("the page says:", dialog.message))
     page.goto(start.rpartition("/")[0] + "/login")
     page.goto(start)
     page.click(f"text={button}")
@@ -133,6 +135,19 @@ def check(browser, start, button, portal_url):
         raise SystemExit(f"{start} ended on {page.url}, which shows {shown}")
     print(f"{button}: {start} -> {page.url}")
     context.close()
+
+
+def check_error(browser, start):
+    """Click a button whose customer is unknown: the page must get an error."""
+    page = browser.new_page()
+    page.goto(start)
+    messages = []
+    page.on("dialog", lambda dialog: (messages.append(dialog.message), dialog.accept()))
+    with page.expect_event("dialog"):
+        page.click("text=Unknown")
+    if "404" not in messages[0] or page.url != start:
+        raise SystemExit(f"{page.url} says {messages}")
+    print(f"Unknown: {start} says {messages[0]!r}")
 
 
 def main(chromium):
@@ -172,6 +187,7 @@ def main(chromium):
         print(f"Chromium {browser.version}")
         check(browser, f"{origin}/form", "Manage billing", autumn.portal_url)
         check(browser, f"{origin}/single-page", "Billing", autumn.portal_url)
+        check_error(browser, f"{origin}/single-page")
 
 
 if __name__ == "__main__":
