@@ -498,24 +498,6 @@ def _find_proxy(request: urllib.request.Request) -> Optional[tuple[str, str]]:
     )
 
 
-def _exchange(
-    request: urllib.request.Request, connection: Any
-) -> tuple[int, http.client.HTTPMessage, bytes]:
-    """Send a request and return the response's status, headers and body."""
-    # Tracing agents hook into OpenerDirector.open(), which calls default_open(), and
-    # into do_open(), which connects, sends and closes. Without urllib's other handlers,
-    # no redirect is followed. debuglevel=0, because the debug output shows the key.
-    handler: Any = urllib.request.AbstractHTTPHandler(debuglevel=0)
-    # do_open() takes a class, and calls it with the host and a timeout.
-    handler.default_open = functools.partial(
-        handler.do_open, lambda *_args, **_options: connection
-    )
-    opener = urllib.request.OpenerDirector()
-    opener.add_handler(handler)
-    with opener.open(request) as response:
-        return response.status, response.headers, response.read()
-
-
 def _make_connection(
     request: urllib.request.Request,
     proxy: Optional[tuple[str, str]],
@@ -538,7 +520,7 @@ def _make_connection(
         connection.set_tunnel(request.host, headers=headers)
     # A socket's timeout limits each wait, not their sum. These two attributes put
     # connecting and every read under one deadline. They are not documented, but the
-    # same from Python 3.9 to 3.15, as is do_open().
+    # same from Python 3.9 to 3.15, as is do_open() below.
     connection._create_connection = functools.partial(_connect, deadline)
     make_response: Any = http.client.HTTPResponse
     connection.response_class = lambda sock, *args, **options: make_response(
@@ -555,6 +537,24 @@ def _default_context() -> Any:
     import ssl  # missing from some Pythons
 
     return ssl.create_default_context()
+
+
+def _exchange(
+    request: urllib.request.Request, connection: Any
+) -> tuple[int, http.client.HTTPMessage, bytes]:
+    """Send a request and return the response's status, headers and body."""
+    # Tracing agents hook into OpenerDirector.open(), which calls default_open(), and
+    # into do_open(), which connects, sends and closes. Without urllib's other handlers,
+    # no redirect is followed. debuglevel=0, because the debug output shows the key.
+    handler: Any = urllib.request.AbstractHTTPHandler(debuglevel=0)
+    # do_open() takes a class, and calls it with the host and a timeout.
+    handler.default_open = functools.partial(
+        handler.do_open, lambda *_args, **_options: connection
+    )
+    opener = urllib.request.OpenerDirector()
+    opener.add_handler(handler)
+    with opener.open(request) as response:
+        return response.status, response.headers, response.read()
 
 
 def _connect(deadline: float, address: tuple[str, int], *_: object) -> socket.socket:
