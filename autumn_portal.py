@@ -21,7 +21,7 @@ everything except network I/O, so you can use another HTTP client.
 This file trusts your code to pass the right types, and Autumn's server, once TLS has
 verified it, to be honest. It does not trust the network, which may stall, break or
 respond in the server's place; the browser, which may have chosen the return URL; or
-logs and error trackers, so its messages show no key, portal URL or proxy password.
+logs and error trackers, so its own words show no key, portal URL or proxy password.
 
 Copy this file into your project. It needs only Python 3.9 or later. To update a copy,
 compare __version__ and replace the file. The names in __all__ are stable; the wording
@@ -518,7 +518,7 @@ def _make_connection(
         credentials = base64.b64encode(userinfo.encode()).decode()
         headers = {"Proxy-Authorization": f"Basic {credentials}"} if proxy[1] else {}
         connection.set_tunnel(request.host, headers=headers)
-    # A socket's timeout limits each wait, not their sum. These two attributes put
+    # A socket's timeout limits each read, not their sum. These two attributes put
     # connecting and every read under one deadline. They are not documented, but the
     # same from Python 3.9 to 3.15, as is do_open() below.
     connection._create_connection = functools.partial(_connect, deadline)
@@ -547,7 +547,8 @@ def _exchange(
     # into do_open(), which connects, sends and closes. Without urllib's other handlers,
     # no redirect is followed. debuglevel=0, because the debug output shows the key.
     handler: Any = urllib.request.AbstractHTTPHandler(debuglevel=0)
-    # do_open() takes a class, and calls it with the host and a timeout.
+    # do_open() takes a class, and calls it with the host and a timeout. http.client
+    # then adds the headers Host and Content-Length.
     handler.default_open = functools.partial(
         handler.do_open, lambda *_args, **_options: connection
     )
@@ -566,9 +567,9 @@ def _connect(deadline: float, address: tuple[str, int], *_: object) -> socket.so
         try:
             share = _time_left(deadline) / (len(infos) - index)
             sock = socket.create_connection(info[4][:2], share, None)
-            # For CONNECT, the TLS handshake and the request, which fits into the buffer
-            # of the socket. Not _time_left(), which could raise and leave the socket
-            # open. Not 0, which would make it non-blocking.
+            # For CONNECT, for the whole TLS handshake, and for the request, which fits
+            # into the socket's buffer. Not _time_left(), which could raise and leave
+            # the socket open. Not 0, which would make it non-blocking.
             sock.settimeout(max(deadline - time.monotonic(), 0.001))
             return sock
         except OSError:
