@@ -180,6 +180,9 @@ class OpenCustomerPortalResponse:
             for a customer who has only Autumn's internal ID.
         url: The portal URL, always https. It is a short-lived credential, so repr()
             omits it: redirect the customer to it, and keep it out of logs.
+
+    Raises:
+        AutumnValidationError: A value is invalid.
     """
 
     customer_id: Optional[str]
@@ -627,7 +630,7 @@ def _explain(
     may_retry = not (
         # An unverified certificate is a ValueError as well as an OSError.
         isinstance(exc, (ValueError, ImportError, RuntimeError))
-        # A file of the TLS set-up, such as the one that SSLKEYLOGFILE names.
+        # A file of the TLS setup, such as the one that SSLKEYLOGFILE names.
         or getattr(exc, "filename", None) is not None
         # The proxy refuses. Offering a wrong password again can lock an account.
         or str(exc).startswith("Tunnel connection failed: 4")

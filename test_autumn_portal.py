@@ -1643,6 +1643,14 @@ class RetryTests(TestCase):
                 self.count_requests(AutumnAPIError, [limited], max_retries=3)
                 self.assertEqual(clock.sleeps, [seconds + wait for wait in waits])
 
+    def test_a_retry_writes_no_line_to_the_log(self):
+        self.stop_clock()
+        peer = Peer(self, [], [http_response()])
+        with self.assertLogs(level=logging.DEBUG) as logs:
+            logging.getLogger("test").warning("assertLogs() fails without any line")
+            open_customer_portal(PARAMS, server_url=peer.url)
+        self.assertEqual((len(peer.requests), len(logs.output)), (2, 1))
+
     def test_copies_of_one_process_wait_differently(self):
         """Lambda SnapStart and a bare fork restore copies of one generator state."""
         clock = self.patch("autumn_portal.time", Clock())
