@@ -12,20 +12,21 @@
     # Redirect the browser to portal.url with a 303. Do not log the URL: whoever has
     # it can use the portal page as this customer.
 
-Catch AutumnError to handle every failure of a call: AutumnValidationError if an
-argument is invalid, AutumnAPIError if the server's response has no portal session,
-AutumnConnectionError if no complete response arrives, and its subclass
-AutumnTimeoutError if none arrives in time. build_request() and parse_response() do
-everything except network I/O, so you can use another HTTP client.
+Catch AutumnError to handle invalid arguments and every failure that the network, a
+proxy or the server can cause: AutumnValidationError if an argument is invalid,
+AutumnAPIError if the server's response has no portal session, AutumnConnectionError if
+no complete response arrives, and its subclass AutumnTimeoutError if none arrives in
+time. What your own process raises, such as an ImportError because Python has no ssl
+module, passes through unchanged. build_request() and parse_response() do everything
+except network I/O, so you can use another HTTP client.
 
 This file trusts your code to pass the right types, and Autumn's server, once TLS has
 verified it, to be honest. It does not trust the network, which may stall, break or
 respond in the server's place; the browser, which may have chosen the return URL; or
-logs and error trackers, so its own words show no key, portal URL or proxy password.
+logs and error trackers, so its errors show no key, portal URL or proxy password.
 
-Copy this file into your project. It needs only Python 3.9 or later. To update a copy,
-compare __version__ and replace the file. The names in __all__ are stable; the wording
-of messages is not.
+Copy this file into your project. It needs only Python 3.9 or later. To update it,
+replace the file. The names in __all__ are stable; the wording of messages is not.
 """
 
 import base64
@@ -40,12 +41,19 @@ import random
 import re
 import socket
 import time
+import types
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
-from typing import Any, Optional, Union, cast
+from typing import TYPE_CHECKING, Any, Optional, Union
 
-__version__ = "2.0.0"
+if TYPE_CHECKING:
+    from ssl import SSLContext
+else:
+    SSLContext = Any  # so that type hints resolve on a Python without ssl
+
+__version__ = "2.1.0"
 
 __all__ = [
     "API_VERSION",
@@ -57,17 +65,17 @@ __all__ = [
     "AutumnValidationError",
     "OpenCustomerPortalParams",
     "OpenCustomerPortalResponse",
-    "__version__",
     "build_request",
     "open_customer_portal",
     "parse_response",
 ]
 
+# The x-api-version header. Deliberately old, because a self-hosted server rejects
+# versions newer than its own.
 API_VERSION = "2.2.0"
-"""The x-api-version. Deliberately old: a self-hosted server rejects newer versions."""
 
+# Autumn's own server.
 DEFAULT_SERVER_URL = "https://api.useautumn.com"
-"""Autumn's own server."""
 
 
 class AutumnError(Exception):
@@ -96,8 +104,9 @@ class AutumnAPIError(AutumnError):
         status: The HTTP status. 200 means that the body could not be used, for example
             because it was cut short.
         message: The server's message, or the start of the body if it has none. For a
-            2xx or 3xx, what is wrong with the response.
-        code: Autumn's error code, such as "customer_not_found", or None.
+            2xx or 3xx, what is wrong with the response. Anything that looks like a
+            secret key is masked, because Autumn quotes the start of an unknown key.
+        code: Autumn's error code, such as "customer_not_found", or None. Also masked.
         retry_after: Whole seconds to wait before another attempt, from the Retry-After
             header (RFC 9110, section 10.2.3). None if there is no such number.
     """
@@ -140,9 +149,10 @@ class OpenCustomerPortalParams:
             dashboard: 1 to 1024 visible ASCII characters. None means the default one.
         return_url: http or https URL that the portal page's back button leads to. None
             means the organization's success URL, by default https://useautumn.com.
-            If it comes from the browser, check that it leads to your application:
-            url.startswith("https://app.example.com/") is enough after this class has
-            accepted it, because browsers and Python then agree where the host ends.
+            If it comes from the browser, check that it leads to your application. For
+            a URL that this class has accepted, browsers and Python agree where the host
+            ends, so url.startswith("https://app.example.com/") checks its origin. A
+            longer prefix does not check a path: browsers resolve /a/../b and %2e%2e.
 
     Raises:
         AutumnValidationError: A value is invalid.
@@ -157,7 +167,7 @@ class OpenCustomerPortalParams:
         if self.configuration_id is not None:
             _check_id("configuration_id", self.configuration_id)
         if self.return_url is not None:
-            _check_url("return_url", self.return_url)
+            _parse_url("return_url", self.return_url)
 
     def to_dict(self) -> dict[str, str]:
         """Return the fields that are not None, as a dict with camelCase keys.
@@ -191,7 +201,7 @@ class OpenCustomerPortalResponse:
     def __post_init__(self) -> None:
         if not (self.customer_id is None or _is_str(self.customer_id)):
             raise _refusal("customer_id", "a str or None", self.customer_id)
-        if _check_url("url", self.url)["scheme"].lower() != "https":
+        if _parse_url("url", self.url)["scheme"].lower() != "https":
             raise _refusal("url", "an https URL, not an http one", self.url)
 
     def to_dict(self) -> dict[str, Optional[str]]:
@@ -218,23 +228,29 @@ def build_request(
         The request. If urllib follows a redirect, it does not send the key again.
 
     Raises:
-        AutumnValidationError: An argument is invalid, or there is no key.
+        AutumnValidationError: An argument is invalid, or there is no key. No local
+            variable in the error's traceback holds the key.
     """
-    _check_server_url(server_url, allow_http)
     fields = _without_none(**dataclasses.asdict(params))  # Autumn rejects null
+    try:
+        _check_server_url(server_url, allow_http)
+        authorization = "Bearer " + _get_secret_key(secret_key)
+    except AutumnValidationError as exc:
+        secret_key = None
+        raise exc.with_traceback(None)
     request = urllib.request.Request(
         server_url.rstrip("/") + "/v1/billing.open_customer_portal",
         data=json.dumps(fields).encode(),
         headers={
             "Accept": "application/json",
             "Content-Type": "application/json",
-            # Cloudflare rejects urllib's default with 403, "error code: 1010".
+            # Cloudflare rejects urllib's default with 403, "error code: 1010":
+            # https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-1xxx-errors/error-1010/
             "User-Agent": f"autumn-portal/{__version__}",
             "X-Api-Version": API_VERSION,
         },
         method="POST",
     )
-    authorization = "Bearer " + _get_secret_key(secret_key)
     request.add_unredirected_header("Authorization", authorization)
     return request
 
@@ -254,30 +270,35 @@ def parse_response(
     Raises:
         AutumnAPIError: The response is not a 200 with a portal session.
     """
+    text = str(body, "utf-8-sig", "replace").strip()  # a TypeError if body is a str
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
         value = None
-    fields = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-    message, code = fields.get("message"), fields.get("code")
-    if 200 <= status < 400:  # never quoted: the body may contain the portal URL
-        message, code = "not a portal session", None
-    if 300 <= status < 400:
-        message = "redirects are not followed"
-    if status == 200:
+    fields: dict[str, Any] = value if isinstance(value, dict) else {}
+    code = None
+    if status == 200 and not isinstance(value, dict):
+        message = "no portal session: the body is not a JSON object"
+    elif status == 200 and fields.get("url") is None:
+        message = "no portal session: the JSON has no url"
+    elif status == 200:
         try:
-            url: Any = fields.get("url")
-            return OpenCustomerPortalResponse(fields.get("customer_id"), url)
+            return OpenCustomerPortalResponse(fields.get("customer_id"), fields["url"])
         except AutumnValidationError as exc:
-            message = f"the response has no portal session: {exc}"
-    if not (isinstance(message, str) and message.strip()):
-        message = body.decode("utf-8-sig", "replace").strip() or "the body is empty"
-    code = (_one_line(code, 64) or None) if isinstance(code, str) else None
-    lower = {name.lower(): value for name, value in headers.items()}
+            message = f"no portal session: {exc}"
+    elif 200 <= status < 300:  # never quoted: the body may contain the portal URL
+        message = "not a portal session: expected status 200"
+    elif 300 <= status < 400:
+        message = "redirects are not followed"
+    else:
+        message = _clean(fields.get("message"), 400) or _clean(text, 400)
+        message = message or "the body is empty"
+        code = _clean(fields.get("code"), 64) or None
+    lower = {name.lower(): header for name, header in headers.items()}
     seconds = re.fullmatch(r"\s*([0-9]{1,9})\s*", lower.get("retry-after", ""))
     retry_after = int(seconds[1]) if seconds else None
-    # Outside `except`: `__context__` would keep frames that hold the portal URL.
-    raise AutumnAPIError(status, _one_line(message, 400), code, retry_after)
+    # Outside `except`, so that `__context__` cannot keep frames with the portal URL.
+    raise AutumnAPIError(status, message, code, retry_after)
 
 
 def open_customer_portal(
@@ -287,14 +308,14 @@ def open_customer_portal(
     server_url: str = DEFAULT_SERVER_URL,
     timeout: float = 10.0,
     max_retries: int = 2,
-    context: Any = None,
+    context: Optional[SSLContext] = None,
     allow_http: bool = False,
 ) -> OpenCustomerPortalResponse:
     """Open a portal session for a customer. Thread-safe.
 
     Each call creates a new portal session, so a retry is safe. Redirects are not
-    followed. An https call uses the proxy that urllib finds, which must be an http://
-    one. A call over http, or to this machine, uses no proxy.
+    followed. Calls over https use the proxy that urllib finds, which must be an http://
+    one. Calls over http, or to this machine, use none.
 
     Args:
         params: The customer, and optionally a return URL and a configuration.
@@ -304,12 +325,13 @@ def open_customer_portal(
             the request carries the key, or http to localhost, 127.0.0.0/8 or [::1].
         timeout: Seconds for the whole call, with its retries and the waits between
             them: above 0 and at most 86,400. Only name resolution may take longer.
-        max_retries: How often to try again after a status 429 or 5xx, or after a
-            connection that fails or breaks, unless a retry cannot help. 0 means never.
+        max_retries: Maximum number of retries after a 429, a 5xx or a failed
+            connection. Timeouts, and errors that a retry cannot fix, are raised at
+            once. 0 disables retries.
         context: An ssl.SSLContext, for example with a private CA. None means a context
-            with the system's CAs, made once and kept for further calls.
-        allow_http: True allows http to any host. Only for a self-hosted Autumn on a
-            network you trust, because the key crosses it unencrypted.
+            with the system's CAs, created once and kept for further calls.
+        allow_http: True allows http to any host. Use it only for a self-hosted Autumn on
+            a network you trust, because the key crosses it unencrypted.
 
     Raises:
         AutumnValidationError: An argument is invalid, or there is no key.
@@ -321,6 +343,7 @@ def open_customer_portal(
         request: Any = build_request(
             params, secret_key=secret_key, server_url=server_url, allow_http=allow_http
         )
+        _check_limits(timeout, max_retries)
         return _send_with_retries(request, timeout, max_retries, context)
     except AutumnError as exc:
         # Error trackers print the local variables of every frame in a traceback. So the
@@ -340,8 +363,15 @@ def _one_line(text: str, limit: int) -> str:
 
 
 def _check_id(name: str, value: Any) -> None:
-    if not (_is_str(value) and re.fullmatch("[!-~]{1,1024}", value)):
-        raise _refusal(name, "a str of 1 to 1024 visible ASCII characters", value)
+    _check_text(name, value, 1024, "1 to 1024 visible ASCII characters")
+
+
+def _check_text(name: str, value: Any, limit: int, rule: str) -> None:
+    """Check that a value is a str of 1 to `limit` visible ASCII characters."""
+    if not _is_str(value):
+        raise _refusal(name, f"a str: {rule}", value)
+    if not (len(value) <= limit and re.fullmatch("[!-~]+", value)):
+        raise _refusal(name, rule, value)
 
 
 def _is_str(value: object) -> bool:
@@ -351,44 +381,52 @@ def _is_str(value: object) -> bool:
 
 
 def _refusal(name: str, rule: str, value: Any) -> AutumnValidationError:
-    """Return the error for an invalid value. Its message never shows the value."""
-    is_str, type_name = _is_str(value), type(value).__name__
-    kind = f"a str of length {len(value)}" if is_str else f"of type {type_name}"
-    return AutumnValidationError(name, f"must be {rule}; it is {kind}")
+    """Return the error for an invalid value. Only the value of a number is shown."""
+    actual = f"of type {type(value).__name__}"
+    if _is_str(value):
+        actual = f"a str of length {len(value)}"
+    elif type(value) in (int, float):
+        actual = str(value)
+    return AutumnValidationError(name, f"must be {rule}; it is {actual}")
 
-
-_HOST = r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f]*:[0-9A-Fa-f:.]*\]"
-_PORT = "[0-5]?[0-9]{1,4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
 
 # In the URLs that match, browsers and Python agree where the host begins and ends. They
-# disagree about many others. No flag ignores case: with it, "s" also matches U+017F.
+# disagree about many others.
 _URL = re.compile(
-    r"(?P<scheme>[Hh][Tt][Tt][Pp][Ss]?)://"
-    rf"(?P<host>{_HOST})(?::(?:{_PORT}))?"
-    r'(?P<path>(?:/(?:(?!["#<>?\\])[!-~])*)?)'
-    r'(?P<query>(?:[?#](?:(?!["<>])[!-~])*)?)'  # or a fragment
+    r"""
+    (?P<scheme> https? ) ://
+    (?P<host> [a-z0-9_-]+ (?: \. [a-z0-9_-]+ )* \.? | \[ [0-9a-f:.]+ ] )
+    (?: : (?P<port> [0-9]{1,5} ) )?
+    (?P<path> (?: / [^\\?#"<>]* )? )
+    (?P<query> (?: [?#] [^"<>]* )? )  # or a fragment
+    """,
+    re.VERBOSE | re.IGNORECASE | re.ASCII,  # without ASCII, "s" also matches U+017F
 )
 
 
-def _check_url(name: str, url: Any) -> re.Match[str]:
-    """Return the match of a valid URL, or raise AutumnValidationError."""
-    match = _URL.fullmatch(url) if _is_str(url) and len(url) <= 8192 else None
-    if not match or (match["host"].startswith("[") and not _parse_ip(match["host"])):
-        rule = (
-            "an http or https URL of at most 8192 visible ASCII characters, with a host"
-            " and perhaps a port of at most 65535, and without a user name, double"
-            " quotes, angle brackets, or a backslash in the path"
-        )
+def _parse_url(name: str, url: Any) -> re.Match[str]:
+    """Return the parts of a valid URL, or raise AutumnValidationError."""
+    rule = (
+        "an http or https URL of at most 8192 visible ASCII characters, with a host and"
+        " perhaps a port of at most 65535, and without a user name, double quotes, angle"
+        " brackets, or a backslash in the path"
+    )
+    _check_text(name, url, 8192, rule)
+    match = _URL.fullmatch(url)
+    is_bad_ip = (
+        match and match["host"][0] == "[" and ":" not in _parse_ip(match["host"])
+    )
+    if not match or is_bad_ip or int(match["port"] or 0) > 65_535:
         raise _refusal(name, rule, url)
     return match
 
 
-def _parse_ip(host: str) -> Any:
-    """Return the IP address that a host is, or None."""
+def _parse_ip(host: str) -> str:
+    """Return the IP address that a host is, or "" for a name."""
     try:
-        return ipaddress.ip_address(host.strip("[]"))
+        return str(ipaddress.ip_address(host.strip("[]")))
     except ValueError:
-        return None
+        return ""
 
 
 def _without_none(**fields: Optional[str]) -> dict[str, str]:
@@ -396,7 +434,7 @@ def _without_none(**fields: Optional[str]) -> dict[str, str]:
 
 
 def _check_server_url(server_url: Any, allow_http: Any) -> None:
-    match = _check_url("server_url", server_url)
+    match = _parse_url("server_url", server_url)
     is_https = match["scheme"].lower() == "https"
     # Only True allows http: the "false" of an environment variable is truthy.
     if not (is_https or allow_http is True or _is_loopback(match["host"])):
@@ -411,19 +449,22 @@ def _check_server_url(server_url: Any, allow_http: Any) -> None:
 
 
 def _is_loopback(host: str) -> bool:
-    ip = str(_parse_ip(host))  # "None" for a name
+    ip = _parse_ip(host)
     return host.lower() == "localhost" or ip == "::1" or ip.startswith("127.")
 
 
 def _get_secret_key(key: Optional[str]) -> str:
     """Return the key, from the argument or the environment. No message shows it."""
-    source = "it"
+    rule, source = "an Autumn secret key (am_sk_...)", "it"
     if key is None:
         source, key = "AUTUMN_SECRET_KEY", os.environ.get("AUTUMN_SECRET_KEY")
-    if not key:
-        problem = "is not set" if key is None else "is empty"
+    if key is None:
+        problem = "is not set"
     elif not _is_str(key):
+        rule = f"a str: {rule}"
         problem = f"is of type {type(key).__name__}"
+    elif not key:
+        problem = "is empty"
     elif not re.fullmatch("[!-~]+", key):
         problem = (
             "contains white space, a newline or a character that is not visible ASCII"
@@ -432,24 +473,58 @@ def _get_secret_key(key: Optional[str]) -> str:
         problem = "is a publishable key (am_pk_...)"
     else:
         return key
-    rule = "must be an Autumn secret key (am_sk_...)"
-    raise AutumnValidationError("secret_key", f"{rule}; {source} {problem}")
+    raise AutumnValidationError("secret_key", f"must be {rule}; {source} {problem}")
 
 
-# Internals: sending.
+def _clean(text: Any, limit: int) -> str:
+    """Return a server's text as one line that holds no key, or "" if there is none."""
+    line = _one_line(text, limit) if isinstance(text, str) else ""
+    return re.sub(r"am_sk\S*", "am_sk***", line)  # last, because a cut may split a key
 
-# What becomes an AutumnConnectionError. Exceptions of other types are bugs, or come
-# from signal handlers, and pass as they are. ImportError means that TLS is missing.
-# Pyodide's ssl module raises a plain RuntimeError during the TLS handshake.
-_FAILURES = (OSError, ValueError, http.client.HTTPException, ImportError, RuntimeError)
+
+def _check_limits(timeout: Any, max_retries: Any) -> None:
+    # isinstance() would accept a bool.
+    if type(timeout) not in (int, float) or not 0 < timeout <= 86_400:
+        raise _refusal("timeout", "a number above 0 and at most 86400", timeout)
+    if type(max_retries) is not int or max_retries < 0:
+        raise _refusal("max_retries", "an int of 0 or more", max_retries)
+
+
+# Internals: sending. From top to bottom: a call with its retries, the proxy, a connection,
+# a request and its response, deadlines, and errors.
+#
+# A socket's timeout applies to each operation, not to their sum. So each operation gets
+# the time left until the deadline:
+# - connecting to an address: an equal share of it (_connect)
+# - sending a request over http, or CONNECT to a proxy: all of it (_connect)
+# - the TLS handshake, and then sending the request: all of it (_start_tls)
+# - each read: all of it, and after the deadline a TimeoutError (_BoundedFile)
+#
+# Not documented, but the same from Python 3.9 to 3.15, are do_open() and three attributes
+# of an http.client connection: _create_connection, _context and response_class. Tools use
+# these places too: tracing agents replace OpenerDirector.open() or do_open(), VCR.py the
+# connection classes, mock libraries the functions of socket and SSLContext.wrap_socket().
+
+_FIRST_BACKOFF = 0.25  # seconds; doubles with each retry
+_MAX_RESPONSE_BYTES = 1_048_576  # 1 MiB, headers included; a normal one is under 1 KiB
+
+# Reported as an AutumnConnectionError. OverflowError and MemoryError come from an absurd
+# Content-Length or chunk size, LookupError from a Python without the codec for host names.
+# Others are bugs or come from your own process, such as the RuntimeError of Pyodide's ssl
+# module, and pass through: https://pyodide.org/en/stable/usage/wasm-constraints.html
+_FAILURES = (
+    OSError,
+    ValueError,
+    LookupError,
+    OverflowError,
+    MemoryError,
+    http.client.HTTPException,
+)
 
 
 def _send_with_retries(
-    request: urllib.request.Request, timeout: Any, max_retries: int, context: Any
+    request: urllib.request.Request, timeout: float, max_retries: int, context: Any
 ) -> OpenCustomerPortalResponse:
-    is_number = isinstance(timeout, (int, float)) and timeout is not True
-    if not (is_number and 0 < timeout <= 86_400):
-        raise _refusal("timeout", "a number above 0 and at most 86400", timeout)
     deadline = time.monotonic() + timeout
     proxy = _find_proxy(request)
     through = f" through the proxy {proxy[0]}" if proxy else ""
@@ -457,22 +532,23 @@ def _send_with_retries(
     attempts = 0
     while True:
         attempts += 1
+        retry_after = 0
         try:
             connection = _make_connection(request, proxy, deadline, context)
             return parse_response(*_exchange(request, connection))
         except AutumnAPIError as exc:
             error: AutumnError = exc
+            # Cloudflare, which Autumn's API is behind, adds 520 to 524:
+            # https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors/
             may_retry = exc.status == 429 or 500 <= exc.status < 600
+            retry_after = exc.retry_after or 0
         except _FAILURES as exc:
-            if isinstance(exc, RuntimeError) and (
-                type(exc) is not RuntimeError or request.type == "http"
-            ):
-                raise
-            error, may_retry = _explain(exc, route, attempts, deadline)
-        # Lambda SnapStart starts many processes from one snapshot. With random's shared
-        # generator, which is part of it, all of them would wait equally long.
-        backoff = random.SystemRandom().uniform(0.5, 1) * 0.25 * 2 ** (attempts - 1)
-        delay = (getattr(error, "retry_after", None) or 0) + backoff
+            error, may_retry = _explain(exc, route, attempts)
+        # Not random's shared generator: processes that Lambda SnapStart starts from one
+        # snapshot, which includes it, would all wait equally long.
+        # https://docs.aws.amazon.com/lambda/latest/dg/snapstart-uniqueness.html
+        backoff = _FIRST_BACKOFF * 2 ** (attempts - 1)
+        delay = retry_after + backoff * random.SystemRandom().uniform(0.5, 1)
         in_time = time.monotonic() + delay < deadline
         if not (may_retry and attempts <= max_retries and in_time):
             raise error
@@ -481,23 +557,28 @@ def _send_with_retries(
 
 def _find_proxy(request: urllib.request.Request) -> Optional[tuple[str, str]]:
     """Return the address and user info of the proxy in urllib's settings, or None."""
-    server = urllib.parse.urlsplit(request.full_url)
     proxy = urllib.request.getproxies().get("https", "").strip()
+    host = urllib.parse.urlsplit(request.full_url).hostname or ""
     # Over http, a proxy would see the key.
-    is_direct = server.scheme == "http" or _is_loopback(server.hostname or "")
+    is_direct = request.type == "http" or _is_loopback(host)
     if is_direct or not proxy or urllib.request.proxy_bypass(request.host):
         return None
-    scheme = re.match("(?:([A-Za-z][A-Za-z0-9+.-]*):)?//", proxy)
-    # A password may contain any character, so the host begins after the last "@".
-    userinfo, _, rest = proxy[scheme.end() if scheme else 0 :].rpartition("@")
-    match = re.fullmatch(rf"({_HOST})(?::({_PORT}))?(?:/.*)?", rest)
-    address = f"{match[1]}:{match[2] or 80}" if match else ""
-    if match and (not scheme or (scheme[1] or "http").lower() == "http"):
+    # For example "http://user:p@ss/word@proxy.example:3128/". A password may contain any
+    # character, so the host begins after the last "@".
+    start = re.match("(?:([a-z][a-z0-9+.-]*):)?//", proxy, re.IGNORECASE)  # "http://"
+    scheme = (start and start[1]) or "http"
+    userinfo, _, rest = proxy[start.end() if start else 0 :].rpartition("@")
+    try:  # rest is "proxy.example:3128/"
+        url = _parse_url("proxy", "http://" + rest)
+        address = f"{url['host']}:{int(url['port'] or 80)}"
+    except AutumnValidationError:
+        address = ""
+    if address and scheme.lower() == "http":
         return address, userinfo
     raise AutumnConnectionError(
-        f"could not get a response from {server.scheme}://{request.host} through"
-        f" {f'the proxy {address}' if address else 'a proxy'} after 0 attempts: only"
-        " http:// proxies are supported, with a valid host and port"
+        f"could not get a response from https://{request.host} through"
+        f" {f'the proxy {address}' if address else 'a proxy'}: only http:// proxies are"
+        " supported, with a valid host and port"
     )
 
 
@@ -508,35 +589,33 @@ def _make_connection(
     context: Any,
 ) -> Any:
     """Return an http.client connection that is not connected yet."""
+    client: Any = http.client  # Any, because of the attributes that are set below
     if request.type == "http":
-        connection: Any = http.client.HTTPConnection(request.host)
+        connection = client.HTTPConnection(request.host)
     else:
-        from http.client import HTTPSConnection  # missing from a Python without ssl
-
         context = _default_context() if context is None else context
         address = proxy[0] if proxy else request.host
-        connection = HTTPSConnection(address, context=context)
+        connection = client.HTTPSConnection(address, context=context)
     if proxy:
-        userinfo = urllib.parse.unquote(proxy[1]) + ("" if ":" in proxy[1] else ":")
-        credentials = base64.b64encode(userinfo.encode()).decode()
+        # In os.environ, surrogates stand for bytes that are not UTF-8.
+        userinfo = proxy[1].encode(errors="surrogateescape")
+        userinfo = userinfo if b":" in userinfo else userinfo + b":"
+        credentials = base64.b64encode(urllib.parse.unquote_to_bytes(userinfo)).decode()
         headers = {"Proxy-Authorization": f"Basic {credentials}"} if proxy[1] else {}
         connection.set_tunnel(request.host, headers=headers)
-    # A socket's timeout limits each read, not their sum. These two attributes put
-    # connecting and every read under one deadline. They are not documented, but the
-    # same from Python 3.9 to 3.15, as is do_open() below.
     connection._create_connection = functools.partial(_connect, deadline)
-    make_response: Any = http.client.HTTPResponse
-    connection.response_class = lambda sock, *args, **options: make_response(
-        _BoundedFile(sock, deadline), *args, **options
-    )
+    # Of its _context, HTTPSConnection.connect() uses only wrap_socket().
+    start_tls = functools.partial(_start_tls, context, deadline)
+    connection._context = types.SimpleNamespace(wrap_socket=start_tls)
+    connection.response_class = functools.partial(_make_response, deadline)
     return connection
 
 
 # No lock: a child forked while another thread held it would hang. The first threads may
-# each make a context, which does no harm.
+# each create a context, which does no harm.
 @functools.cache
-def _default_context() -> Any:
-    """Return the process's TLS context. Making it takes more CPU than a whole call."""
+def _default_context() -> SSLContext:
+    """Return the process's TLS context. Creating it takes more CPU than a whole call."""
     import ssl  # missing from some Pythons
 
     return ssl.create_default_context()
@@ -546,12 +625,12 @@ def _exchange(
     request: urllib.request.Request, connection: Any
 ) -> tuple[int, http.client.HTTPMessage, bytes]:
     """Send a request and return the response's status, headers and body."""
-    # Tracing agents hook into OpenerDirector.open(), which calls default_open(), and
-    # into do_open(), which connects, sends and closes. Without urllib's other handlers,
-    # no redirect is followed. debuglevel=0, because the debug output shows the key.
+    # OpenerDirector.open() calls default_open(), and do_open() connects, sends and
+    # closes. Without urllib's other handlers, no redirect is followed. debuglevel=0,
+    # because the debug output shows the key.
     handler: Any = urllib.request.AbstractHTTPHandler(debuglevel=0)
-    # do_open() takes a class, and calls it with the host and a timeout. http.client
-    # then adds the headers Host and Content-Length.
+    # do_open() takes a class, and calls it with the host and a timeout. http.client then
+    # adds the headers Host, Content-Length and "Accept-Encoding: identity".
     handler.default_open = functools.partial(
         handler.do_open, lambda *_args, **_options: connection
     )
@@ -561,22 +640,20 @@ def _exchange(
         return response.status, response.headers, response.read()
 
 
-def _connect(deadline: float, address: tuple[str, int], *_: object) -> socket.socket:
+def _connect(deadline: float, address: tuple[str, int], *_: object) -> Any:
     """Try a host's addresses in turn, each for an equal share of the time left."""
-    # Mock libraries replace these two functions of socket, and expect the arguments
-    # that the standard library passes.
+    # Mock libraries replace these two functions of socket, and expect the arguments that
+    # the standard library passes. The second gets a numeric address, and looks up no name.
     infos: list[Any] = socket.getaddrinfo(*address, 0, socket.SOCK_STREAM)
     for index, info in enumerate(infos):
         try:
             share = _time_left(deadline) / (len(infos) - index)
             sock = socket.create_connection(info[4][:2], share, None)
-            # For CONNECT, for the whole TLS handshake, and for the request, which fits
-            # into the socket's buffer. Not _time_left(), which could raise and leave
-            # the socket open. Not 0, which would make it non-blocking.
-            sock.settimeout(max(deadline - time.monotonic(), 0.001))
-            return sock
-        except OSError:
-            if index == len(infos) - 1:
+            return _with_time_left(sock, deadline)
+        except OSError as exc:
+            # With another text and no errno, it is a signal handler's time limit.
+            is_limit = isinstance(exc, TimeoutError) and not exc.errno
+            if index == len(infos) - 1 or (is_limit and str(exc) != "timed out"):
                 raise
     raise OSError("the host name has no address")
 
@@ -588,6 +665,23 @@ def _time_left(deadline: float) -> float:
     return left
 
 
+def _with_time_left(sock: Any, deadline: float) -> Any:
+    """Return a socket, after setting its timeout to the time left, or to 1 ms."""
+    # Never to 0, which means non-blocking. An error here would leave the socket open.
+    sock.settimeout(max(deadline - time.monotonic(), 0.001))
+    return sock
+
+
+def _start_tls(context: Any, deadline: float, sock: Any, **options: Any) -> Any:
+    sock = context.wrap_socket(_with_time_left(sock, deadline), **options)
+    return _with_time_left(sock, deadline)
+
+
+def _make_response(deadline: float, sock: Any, *args: Any, **options: Any) -> Any:
+    file: Any = _BoundedFile(sock, deadline)
+    return http.client.HTTPResponse(file, *args, **options)
+
+
 class _BoundedFile(io.RawIOBase):
     """The file that HTTPResponse reads from. It ends at a deadline and at 1 MiB."""
 
@@ -596,7 +690,7 @@ class _BoundedFile(io.RawIOBase):
         # do_open() closes the socket, which stays open until this file is closed too.
         self._file = sock.makefile("rb", 0)
         self._deadline = deadline
-        self._bytes_left = 1_048_576  # 1 MiB; a normal response has under 1 KiB
+        self._bytes_left = _MAX_RESPONSE_BYTES
 
     def makefile(self, mode: str) -> io.BufferedReader:
         return io.BufferedReader(self)  # which reads through readinto() below
@@ -606,10 +700,7 @@ class _BoundedFile(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         self._sock.settimeout(_time_left(self._deadline))
-        count: int = self._file.readinto(buffer)
-        # After the last read of a response to CONNECT comes the TLS handshake, which
-        # uses the timeout that was set last.
-        self._sock.settimeout(_time_left(self._deadline))
+        count: int = self._file.readinto(buffer)  # never None: the timeout is above 0
         self._bytes_left -= count
         if self._bytes_left < 0:
             raise OSError("the response is over 1 MiB")
@@ -621,33 +712,40 @@ class _BoundedFile(io.RawIOBase):
 
 
 def _explain(
-    exc: Any, route: str, attempts: int, deadline: float
+    exc: Exception, route: str, attempts: int
 ) -> tuple[AutumnConnectionError, bool]:
-    """Return the error to raise for an exception, and whether to try again."""
-    # do_open() wraps an OSError in a URLError. The reason of an SSLError is a str.
-    if isinstance(getattr(exc, "reason", None), OSError):
+    """Return the error to raise for an exception, and whether a retry may help."""
+    # do_open() wraps an OSError in a URLError.
+    if isinstance(exc, urllib.error.URLError) and isinstance(exc.reason, OSError):
         exc = exc.reason
-    may_retry = not (
-        # An unverified certificate is a ValueError as well as an OSError.
-        isinstance(exc, (ValueError, ImportError, RuntimeError))
-        # A file of the TLS setup, such as the one that SSLKEYLOGFILE names.
-        or getattr(exc, "filename", None) is not None
-        # The proxy refuses. Offering a wrong password again can lock an account.
-        or str(exc).startswith("Tunnel connection failed: 4")
-    )
-    reason = type(exc).__name__  # its text may quote the response
-    if isinstance(exc, (ImportError, RuntimeError)):
-        reason = "this Python has no working TLS"
-    elif isinstance(exc, OSError):
-        # If there is a file name, str() shows it.
+    error_type, cause = AutumnConnectionError, None
+    reason = type(
+        exc
+    ).__name__  # only an OSError is quoted: others may hold the response
+    may_retry = True
+    if isinstance(exc, (ValueError, LookupError)):  # such as an impossible host name
+        may_retry = False
+    if isinstance(exc, (TimeoutError, socket.timeout)):  # the same class since 3.10
+        error_type, may_retry = AutumnTimeoutError, False
+    if isinstance(exc, OSError):
+        cause = exc.with_traceback(None)
+        cause.__cause__ = cause.__context__ = None
+        # str() includes the file name, if there is one.
         reason = (not exc.filename and exc.strerror) or str(exc) or reason
-    # Windows may end a wait 16 ms early.
-    is_late = time.monotonic() > deadline - 0.016
-    error = (AutumnTimeoutError if is_late else AutumnConnectionError)(
+        if exc.filename is not None:  # a file of the TLS setup, such as SSLKEYLOGFILE's
+            may_retry = False
+        if isinstance(exc, ValueError):
+            # An unverified certificate. Perhaps the CAs have been renewed, or could not
+            # be read when the process was out of file descriptors.
+            _default_context.cache_clear()
+        refusal = re.match("Tunnel connection failed: ([0-9]+)", str(exc))
+        if refusal:  # the rest of its text may echo the proxy password
+            reason, cause = f"the proxy responded with status {refusal[1]}", None
+            # Repeated wrong passwords can lock an account.
+            may_retry = not refusal[1].startswith("4")
+    error = error_type(
         f"could not get a response from {route} after {attempts}"
         f" attempt{'s' if attempts > 1 else ''}: {reason}"
     )
-    if isinstance(exc, OSError):
-        exc.__cause__ = exc.__context__ = None
-        error.__cause__ = exc.with_traceback(None)
+    error.__cause__ = cause
     return error, may_retry
