@@ -270,7 +270,7 @@ def parse_response(
     Raises:
         AutumnAPIError: The response is not a 200 with a portal session.
     """
-    text = str(body, "utf-8-sig", "replace").strip()  # a TypeError if body is a str
+    text = str(body, "utf-8-sig", "replace")  # a TypeError if body is a str
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
@@ -570,7 +570,7 @@ def _find_proxy(request: urllib.request.Request) -> Optional[tuple[str, str]]:
     userinfo, _, rest = proxy[start.end() if start else 0 :].rpartition("@")
     try:  # rest is "proxy.example:3128/"
         url = _parse_url("proxy", "http://" + rest)
-        address = f"{url['host']}:{int(url['port'] or 80)}"
+        address = f"{url['host']}:{url['port'] or 80}"
     except AutumnValidationError:
         address = ""
     if address and scheme.lower() == "http":

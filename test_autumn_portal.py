@@ -17,7 +17,6 @@ import contextlib
 import copy
 import dataclasses
 import errno
-import functools
 import gc
 import html
 import http.client
@@ -256,7 +255,9 @@ def serve(port):
         sys.exit(f"Port {port} of 127.0.0.1 cannot be used: {error}")
     with autumn, StandIn(server_context()) as portal_server:
         autumn.portal_url, autumn.portal_server = None, portal_server
-        autumn.log = portal_server.log = functools.partial(print, flush=True)
+        # One write each, so that threads do not mix their lines.
+        autumn.log = lambda line: print(f"{line}\n", end="", flush=True)
+        portal_server.log = autumn.log
         print("This is a stand-in for Autumn. Set these in your application:\n")
         print(f"AUTUMN_SERVER_URL={autumn.url}")
         print("AUTUMN_SECRET_KEY=am_sk_test_stand_in\n")
@@ -581,7 +582,7 @@ class ErrorTests(TestCase):
 
     def test_errors_have_their_attributes_and_survive_pickle_and_copy(self):
         for error, attributes, text in (
-            (AutumnValidationError("url", "must be x"), ["url"], "url: must be x"),
+            (AutumnValidationError("url", problem="bad"), ["url"], "url: bad"),
             (AutumnAPIError(404, message="m"), [404, "m", None, None], "404: m"),
             (AutumnAPIError(429, "m", "c", 7), [429, "m", "c", 7], "429 c: m"),
             (AutumnConnectionError("m"), [], "m"),
@@ -964,6 +965,7 @@ class ParseResponseTests(TestCase):
             with self.subTest(text=text):
                 error = self.parse_error(502, text.encode())
                 self.assertEqual((error.message, error.code), (text, None))
+        self.assertEqual(self.parse_error(199, b"x").message, "x")
 
     def test_an_error_carries_the_servers_message_and_code_as_printable_lines(self):
         fields = {"message": "Customer x not found", "code": "customer_not_found"}
@@ -980,7 +982,7 @@ class ParseResponseTests(TestCase):
         for text, masked in (
             (f"Invalid secret key: {KEY[:15]}***", "Invalid secret key: am_sk***"),
             (f"{KEY}\n{KEY}", "am_sk*** am_sk***"),
-            (f"key={KEY}, no", "key=am_sk*** no"),
+            (f"key={KEY}, no am_sk", "key=am_sk*** no am_sk***"),
             ("x" * 50 + KEY, "x" * 50 + "am_sk***"),  # too long for a code: cut first
         ):
             with self.subTest(text=text):
@@ -1412,11 +1414,19 @@ class ProxyTests(TestCase):
     def test_no_proxy_is_honored(self):
         """It is asked first: a proxy that would be refused does not matter then."""
         resolve = self.patch("socket.getaddrinfo", side_effect=OSError)
-        for variable in ("http://127.0.0.1:1", "socks5://127.0.0.1:1"):
-            self.use_proxy(variable, no_proxy="autumn.example")
-            error = self.fail_through_proxy(max_retries=0)
-            self.assertEqual(resolve.call_args[0][:2], ("autumn.example", 443))
-            self.assertNotIn("proxy", str(error))
+        for variable, no_proxy in (
+            ("http://127.0.0.1:1", "autumn.example"),
+            ("socks5://127.0.0.1:1", "autumn.example"),
+            ("", ""),
+        ):
+            with self.subTest(variable=variable):
+                self.use_proxy(variable, no_proxy=no_proxy)
+
+                error = self.fail_through_proxy(max_retries=1)
+
+                self.assertEqual(resolve.call_args[0][:2], ("autumn.example", 443))
+                self.assertNotIn("proxy", str(error))
+                self.assertIn(" after 2 attempts: ", str(error))
 
     def test_http_and_loopback_never_use_a_proxy(self):
         """Over http, a proxy would see the key."""
@@ -1486,7 +1496,7 @@ class TLSTests(TestCase):
         """
         module = load_copy("fresh")
         self.patch("autumn_portal.time.sleep")
-        scripts = ([RESET], [http_response()])
+        scripts = ([], [RESET], [http_response()])
         peer = Peer(self, *scripts, context=server_context())
         contexts = [ssl.create_default_context(), client_context()]
         create = self.patch("ssl.create_default_context", side_effect=contexts)
@@ -1560,7 +1570,7 @@ class AddressTests(TestCase):
         def connect(address, timeout, source_address):
             tried.append((*address, round(timeout, 3)))
             clock.now += 1
-            raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+            raise OSError("no route")
 
         self.patch_resolver(autumn=[("127.0.0.1", 1), ("127.0.0.2", 2), ("::1", 3)])
         self.patch("socket.create_connection", connect)
@@ -2178,6 +2188,11 @@ def handler(event, context):
                 public.add(name)
                 self.assertTrue(ast.get_docstring(node), name)
         self.assertEqual(public, set(autumn_portal.__all__))
+        defaults = {"secret_key": None, "server_url": "https://api.useautumn.com"}
+        defaults["allow_http"] = False
+        self.assertEqual(build_request.__kwdefaults__, defaults)
+        defaults.update(timeout=10.0, max_retries=2, context=None)
+        self.assertEqual(open_customer_portal.__kwdefaults__, defaults)
         self.assertEqual(autumn_portal.API_VERSION, "2.2.0")
         self.assertEqual(autumn_portal.DEFAULT_SERVER_URL, "https://api.useautumn.com")
 

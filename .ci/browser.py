@@ -1,194 +1,110 @@
 # SPDX-FileCopyrightText: 2026 the autumn_portal authors
 # SPDX-License-Identifier: 0BSD
-"""Click the README's form, and call its openBilling(), in a real browser.
+"""Click through the README's Flask application and the recipes' page in a real browser.
 
-    PYTHONPATH=. python3 .ci/browser.py PATH_OF_CHROMIUM
+    python3 .ci/browser.py PATH_OF_CHROMIUM
 
-Needs Flask and Playwright. The form is on a page of the README's Flask application.
-openBilling() is on a page of the same origin, but calls the README's Lambda function on
-another origin, behind a small imitation of an API Gateway HTTP API with CORS and a JWT
-authorizer. Both must end on the portal page, which is on an origin of its own, as
-Stripe's is. Everything is on 127.0.0.1.
+The portal pages are those of `test_autumn_portal.py serve`. The Lambda function is behind a
+small imitation of an API Gateway, on another origin. Everything is on 127.0.0.1.
 """
 
-import contextlib
-import http.server
+import atexit
 import importlib
 import logging
 import os
 import pathlib
+import subprocess
 import sys
 import tempfile
 import threading
-import urllib.parse
 
+import flask
 from playwright.sync_api import sync_playwright
-
-import test_autumn_portal as tests
-
-CHROMIUM_OPTIONS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update"),
-    "--disable-sync",
-    # Chromium looks up Google's hosts at its start, whatever its other options say.
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-)
-SINGLE_PAGE = """\
-<button onclick="openBilling('{api}', 'user_123').catch(alert)">Billing</button>
-<button onclick="openBilling('{api}', 'user_999').catch(alert)">Unknown</button>
-<script>{script}</script>
-"""
+from test_readme import TOP, code_blocks, copy_examples, lambda_event
+from werkzeug.serving import make_server
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    """Responds with what the server's `reply` function returns for a request."""
-
-    def do_POST(self):
-        status, headers, body = self.server.reply(self)
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body.encode())))
-        self.end_headers()
-        self.wfile.write(body.encode())
-
-    do_GET = do_OPTIONS = do_POST
-
-    def log_message(self, *_):
-        pass
-
-
-@contextlib.contextmanager
-def serving(reply, context=None):
-    """Serve a reply function; yield the server's URL."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    server.reply = reply
-    if context:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
+def serve(app):
+    """Serve an application; return its origin."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http{'s' if context else ''}://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
+    return f"http://127.0.0.1:{server.server_port}"
 
 
-def portal_page(request):
-    """Stand in for Stripe: a page that shows how it was asked for."""
-    headers = {"Content-Type": "text/html"}
-    return 200, headers, f"<title>Portal</title><p>{request.command}</p>"
-
-
-def make_gateway(lambda_handler, origin):
-    """Imitate an HTTP API with CORS for one origin. The bearer token is the claim sub."""
-    cors = {
-        "Access-Control-Allow-Origin": origin,
-        "Access-Control-Allow-Headers": "authorization",
-        "Access-Control-Allow-Methods": "POST",
-    }
-
-    def reply(request):
-        if request.command == "OPTIONS":
-            return 204, cors, ""
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        path, _, query = request.path.partition("?")
-        if (request.command, path) != ("POST", "/billing"):
-            return 404, cors, ""
-        if scheme != "Bearer":
-            return 401, cors, ""
-        event = {
-            "requestContext": {"authorizer": {"jwt": {"claims": {"sub": token}}}},
-            "queryStringParameters": dict(urllib.parse.parse_qsl(query)) or None,
-        }
-        result = lambda_handler(event, None)
-        headers = {**result.get("headers", {}), **cors}
-        return result["statusCode"], headers, result.get("body", "")
-
-    return reply
-
-
-def make_flask_site(flask_app, pages):
-    """Return a WSGI application: the README's, a login, and pages by their paths."""
-    app = flask_app.app
+def add_pages(app, lambda_handler, origin, api_origin):
+    """Add a login, error pages, a page for the form, one for the script, and an API."""
+    form, button = code_blocks("html")
+    (script,) = code_blocks("js")
+    call = f"connectBilling('{api_origin}/api', () => location.search.slice(1))"
+    app.get("/account", endpoint="form")(lambda: form)
+    app.get("/", endpoint="script")(lambda: f"{button}<script>{script}{call}</script>")
+    for status in (404, 502):
+        app.errorhandler(status)(lambda error: (f"<h1>{error.code}</h1>", error.code))
 
     @app.get("/login")
     def login():
-        flask_app.session["customer_id"] = "user_123"
-        return "signed in"
+        flask.session["customer_id"] = flask.request.args.get("customer_id")
+        return "<h1>Log in</h1>"
 
-    @app.get("/<name>")
-    def page(name):
-        return pages.get(name, "")
+    @app.post("/api/billing")
+    def api():
+        """Imitate an API Gateway. The bearer token is the claim sub."""
+        token = flask.request.headers["Authorization"].removeprefix("Bearer ")
+        reply = lambda_handler(lambda_event(token, flask.request.args.to_dict()), None)
+        return reply.get("body", ""), reply["statusCode"], reply.get("headers", {})
 
-    return app
+    @app.after_request
+    def allow_origin(response):
+        response.headers["Access-Control-Allow-Origin"] = origin
+        response.headers["Access-Control-Allow-Headers"] = "authorization"
+        return response
 
 
-def check(browser, start, button, portal_url):
-    """Click a button, and check that the browser ends on the portal page, by GET."""
-    context = browser.new_context(ignore_https_errors=True)
-    page = context.new_page()
-    page.goto(start.rpartition("/")[0] + "/login")
+def check(page, start, expected):
+    """Click the button of a page and check what is shown. From a portal page, return."""
     page.goto(start)
-    page.click(f"text={button}")
-    page.wait_for_url(portal_url, timeout=15_000)
-    shown = (page.title(), page.text_content("p"))
-    if shown != ("Portal", "GET"):
-        raise SystemExit(f"{start} ended on {page.url}, which shows {shown}")
-    print(f"{button}: {start} -> {page.url}")
-    context.close()
-
-
-def check_error(browser, start):
-    """Click a button whose customer is unknown: the page must get an error."""
-    page = browser.new_page()
-    page.goto(start)
-    messages = []
-    page.on("dialog", lambda dialog: (messages.append(dialog.message), dialog.accept()))
-    with page.expect_event("dialog"):
-        page.click("text=Unknown")
-    if "404" not in messages[0] or page.url != start:
-        raise SystemExit(f"{page.url} says {messages}")
-    print(f"Unknown: {start} says {messages[0]!r}")
+    page.click("button")
+    shown = page.wait_for_selector("h1, #billing-error:not(:empty)").text_content()
+    print(f"{start}: {shown!r} at {page.url}", flush=True)
+    assert shown == expected
+    if shown == "Billing portal":
+        page.click("a")
+        page.wait_for_url(start)
 
 
 def main(chromium):
-    with contextlib.ExitStack() as stack:
-        enter = stack.enter_context
-        tls = tests.server_context()
-        autumn = enter(tests.StandIn(tls))
-        autumn.portal_url = enter(serving(portal_page, tls)) + "/p/session/x"
-        folder = pathlib.Path(enter(tempfile.TemporaryDirectory()))
-        tests.copy_examples(folder, autumn.url)
-        os.environ["AUTUMN_SECRET_KEY"] = tests.KEY
-        (folder / "ca.pem").write_text(tests.TEST_CA, encoding="ascii")
-        os.environ["SSL_CERT_FILE"] = str(folder / "ca.pem")
-        sys.path.insert(0, str(folder))
-        sys.modules.pop("autumn_portal", None)
-        flask_app = importlib.import_module("flask_app")
-        handler = importlib.import_module("lambda_function").lambda_handler
-
-        from werkzeug.serving import make_server
-
-        pages = {}
-        logging.getLogger("werkzeug").setLevel(logging.ERROR)
-        site = make_server("127.0.0.1", 0, make_flask_site(flask_app, pages))
-        threading.Thread(target=site.serve_forever, daemon=True).start()
-        stack.callback(site.shutdown)
-        origin = f"http://127.0.0.1:{site.server_port}"
-        api = enter(serving(make_gateway(handler, origin)))
-        (pages["form"],) = tests.readme_blocks("html")
-        (script,) = tests.readme_blocks("js")
-        pages["single-page"] = SINGLE_PAGE.format(api=api, script=script)
-
-        playwright = enter(sync_playwright())
-        browser = playwright.chromium.launch(
-            executable_path=chromium, args=list(CHROMIUM_OPTIONS)
-        )
-        stack.callback(browser.close)
-        print(f"Chromium {browser.version}")
-        check(browser, f"{origin}/form", "Manage billing", autumn.portal_url)
-        check(browser, f"{origin}/single-page", "Billing", autumn.portal_url)
-        check_error(browser, f"{origin}/single-page")
+    command = [sys.executable, str(TOP / "test_autumn_portal.py"), "serve", "0"]
+    autumn = subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8")
+    atexit.register(autumn.terminate)
+    lines = [autumn.stdout.readline().strip() for _ in range(4)]
+    os.environ.update(line.split("=") for line in lines if "=" in line)
+    origin = serve(lambda *args: app(*args))
+    with tempfile.TemporaryDirectory() as folder:
+        changes = [("https://app.example.com", origin), ("float = 8.0", "float = 1.0")]
+        copy_examples(pathlib.Path(folder), "", changes)
+        sys.path.insert(0, folder)
+        app = importlib.import_module("flask_app").app
+        lambda_handler = importlib.import_module("lambda_function").lambda_handler
+    add_pages(app, lambda_handler, origin, serve(app))
+    with sync_playwright() as playwright:
+        # Chromium looks up Google's hosts at its start, whatever its other options say.
+        no_lookups = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+        options = ["--no-proxy-server", no_lookups]
+        browser = playwright.chromium.launch(executable_path=chromium, args=options)
+        page = browser.new_page(ignore_https_errors=True)
+        for customer_id, from_form, from_script in (
+            ("user_123", "Billing portal", "Billing portal"),
+            ("unknown_user", "404", "You have no billing account yet."),
+            ("busy_user", "502", "Billing is unavailable. Please try again later."),
+            ("slow_user", "502", "Billing is unavailable. Please try again later."),
+        ):
+            page.goto(f"{origin}/login?customer_id={customer_id}")
+            check(page, f"{origin}/account", from_form)
+            check(page, f"{origin}/?{customer_id}", from_script)
+        page.goto(f"{origin}/login")  # signs out
+        check(page, f"{origin}/account", "Log in")
 
 
 if __name__ == "__main__":
+    logging.disable()  # werkzeug logs each request
     main(sys.argv[1])
