@@ -46,7 +46,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Optional, Union
+from typing import TYPE_CHECKING, Any, Optional, Union, cast
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -275,7 +275,7 @@ def parse_response(
         value = json.loads(body)
     except (ValueError, RecursionError):
         value = None
-    fields: dict[str, Any] = value if isinstance(value, dict) else {}
+    fields = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
     code = None
     if status == 200 and not isinstance(value, dict):
         message = "no portal session: the body is not a JSON object"
