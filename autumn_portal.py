@@ -597,14 +597,15 @@ def _make_connection(
         address = proxy[0] if proxy else request.host
         connection = client.HTTPSConnection(address, context=context)
     if proxy:
+        userinfo = proxy[1] if ":" in proxy[1] else proxy[1] + ":"
         # In os.environ, surrogates stand for bytes that are not UTF-8.
-        userinfo = proxy[1].encode(errors="surrogateescape")
-        userinfo = userinfo if b":" in userinfo else userinfo + b":"
-        credentials = base64.b64encode(urllib.parse.unquote_to_bytes(userinfo)).decode()
+        raw = urllib.parse.unquote_to_bytes(userinfo.encode(errors="surrogateescape"))
+        credentials = base64.b64encode(raw).decode()
         headers = {"Proxy-Authorization": f"Basic {credentials}"} if proxy[1] else {}
         connection.set_tunnel(request.host, headers=headers)
     connection._create_connection = functools.partial(_connect, deadline)
-    # Of its _context, HTTPSConnection.connect() uses only wrap_socket().
+    # Of _context, connect() uses only wrap_socket(). The one put there calls that of the
+    # real context, which verifies the certificate and the host name.
     start_tls = functools.partial(_start_tls, context, deadline)
     connection._context = types.SimpleNamespace(wrap_socket=start_tls)
     connection.response_class = functools.partial(_make_response, deadline)
@@ -651,7 +652,8 @@ def _connect(deadline: float, address: tuple[str, int], *_: object) -> Any:
             sock = socket.create_connection(info[4][:2], share, None)
             return _with_time_left(sock, deadline)
         except OSError as exc:
-            # With another text and no errno, it is a signal handler's time limit.
+            # After a socket's "timed out" or the system's ETIMEDOUT comes the next address.
+            # Any other TimeoutError is the time limit of a signal handler.
             is_limit = isinstance(exc, TimeoutError) and not exc.errno
             if index == len(infos) - 1 or (is_limit and str(exc) != "timed out"):
                 raise
@@ -667,7 +669,7 @@ def _time_left(deadline: float) -> float:
 
 def _with_time_left(sock: Any, deadline: float) -> Any:
     """Return a socket, after setting its timeout to the time left, or to 1 ms."""
-    # Never to 0, which means non-blocking. An error here would leave the socket open.
+    # 0 would mean non-blocking. After an error here, nobody would close the socket.
     sock.settimeout(max(deadline - time.monotonic(), 0.001))
     return sock
 
@@ -719,11 +721,11 @@ def _explain(
     if isinstance(exc, urllib.error.URLError) and isinstance(exc.reason, OSError):
         exc = exc.reason
     error_type, cause = AutumnConnectionError, None
-    reason = type(
-        exc
-    ).__name__  # only an OSError is quoted: others may hold the response
+    # Only an OSError is quoted: others may hold the response.
+    reason = type(exc).__name__
     may_retry = True
-    if isinstance(exc, (ValueError, LookupError)):  # such as an impossible host name
+    # Such as an impossible host name, or an unverified certificate.
+    if isinstance(exc, (ValueError, LookupError)):
         may_retry = False
     if isinstance(exc, (TimeoutError, socket.timeout)):  # the same class since 3.10
         error_type, may_retry = AutumnTimeoutError, False
@@ -734,9 +736,9 @@ def _explain(
         reason = (not exc.filename and exc.strerror) or str(exc) or reason
         if exc.filename is not None:  # a file of the TLS setup, such as SSLKEYLOGFILE's
             may_retry = False
-        if isinstance(exc, ValueError):
-            # An unverified certificate. Perhaps the CAs have been renewed, or could not
-            # be read when the process was out of file descriptors.
+        if isinstance(exc, ValueError):  # an SSLCertVerificationError
+            # The CAs may have been renewed, or may have been unreadable when the process
+            # was out of file descriptors.
             _default_context.cache_clear()
         refusal = re.match("Tunnel connection failed: ([0-9]+)", str(exc))
         if refusal:  # the rest of its text may echo the proxy password

@@ -17,6 +17,7 @@ import contextlib
 import copy
 import dataclasses
 import errno
+import functools
 import gc
 import html
 import http.client
@@ -851,6 +852,7 @@ class BuildRequestTests(TestCase):
             http://autumn:8080 http://api.useautumn.com http://localhost. http://127.1
             http://localhost.evil.example http://127.evil.example http://128.0.0.1
             http://0.0.0.0 http://[::2] http://[::ffff:127.0.0.1] HTTP://SENTINEL
+            http://notlocalhost http://localhost.x http://[127::1]
         """
         with_extra = """
             https://api.useautumn.com/v1 https://api.useautumn.com/v1//
@@ -1581,33 +1583,43 @@ class AddressTests(TestCase):
         self.assertEqual(tried, shares)
 
     def test_a_connected_address_gets_all_the_time_left(self):
-        """The TLS handshake does, and then the request that is sent."""
-        clock = self.stop_clock()
-        peer, timeouts = Peer(self), []
-
-        def wrap_socket(sock, **_):
-            timeouts.append(sock.gettimeout())
-            clock.now += 3
-            sock.sendall = send
-            return sock
-
-        def send(_):
-            timeouts.append(sockets[0].gettimeout())
-            raise OSError("no TLS here")
-
-        self.patch_resolver(autumn=[("127.0.0.1", peer.port), ("127.0.0.2", 2)])
-        connect, sockets = socket.create_connection, []
+        """The TLS handshake does, and the request that is sent, with TLS or without."""
+        connect, timeouts = socket.create_connection, []
 
         def connect_slowly(*args):
             clock.now += 1
-            sockets.append(connect(*args))
-            return mock.Mock(wraps=sockets[0])
+            sock = connect(*args)
+            self.addCleanup(sock.close)
+            send = functools.partial(fail, sock)
+            return mock.Mock(wraps=sock, sendall=send)
 
+        def start_tls_slowly(sock, **_):
+            timeouts.append(sock.gettimeout())
+            clock.now += 3
+            return sock
+
+        def fail(sock, _):
+            timeouts.append(sock.gettimeout())
+            raise OSError("cannot send")
+
+        peer = Peer(self)
+        self.patch_resolver(autumn=[("127.0.0.1", peer.port), ("127.0.0.2", 2)])
         self.patch("socket.create_connection", connect_slowly)
-        context = mock.MagicMock(wrap_socket=wrap_socket)
+        context = mock.MagicMock(wrap_socket=start_tls_slowly)
         options = {"timeout": 12, "max_retries": 0, "context": context}
-        self.assert_call_raises(AutumnConnectionError, "https://autumn", **options)
-        self.assertEqual(timeouts, [11, 8])
+        for scheme, expected in (("http", [11]), ("https", [11, 8])):
+            with self.subTest(scheme):
+                clock = self.stop_clock()
+                timeouts.clear()
+
+                self.assert_call_raises(
+                    AutumnConnectionError,
+                    f"{scheme}://autumn",
+                    allow_http=True,
+                    **options,
+                )
+
+                self.assertEqual(timeouts, expected)
 
     def test_a_signal_handlers_time_limit_ends_the_call_at_the_first_address(self):
         """A TimeoutError of the socket or the system leads to the next address."""
@@ -1685,7 +1697,7 @@ class DeadlineTests(TestCase):
             ("a status line that drips", [dripping_status], 0.4, 1, "http", None),
             ("headers that drip", [dripping_header], 0.4, 1, "http", None),
             ("interim responses", [interim_responses], 0.4, 1, "http", None),
-            ("a body that stops", [[headers, 0.2, b"x", 9]], 0.4, 1, "http", None),
+            ("a body that stops", [[headers, 0.6, b"x", 9]], 0.7, 1, "http", None),
             ("a body that drips", [dripping_body], 0.4, 1, "http", None),
             ("no response to a retry", [[RESET], [9]], 0.7, 2, "http", None),
             ("an endless TLS handshake", [[9]], 0.4, 1, "https", no_tls),
