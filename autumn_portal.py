@@ -6,7 +6,7 @@
 
     params = OpenCustomerPortalParams(
         customer_id="user_123",  # from your session, never from the browser
-        return_url="https://app.example.com/billing",
+        return_url="https://app.example.com/account",
     )
     portal = open_customer_portal(params)  # reads the key from AUTUMN_SECRET_KEY
     # Redirect the browser to portal.url with a 303. Do not log the URL: whoever has
@@ -102,7 +102,7 @@ class AutumnAPIError(AutumnError):
 
     Attributes:
         status: The HTTP status. 200 means that the body could not be used, for example
-            because it was cut short.
+            because it is not JSON.
         message: The server's message, or the start of the body if it has none. For a
             2xx or 3xx, what is wrong with the response. Anything that looks like a
             secret key is masked, because Autumn quotes the start of an unknown key.
@@ -187,7 +187,7 @@ class OpenCustomerPortalResponse:
 
     Attributes:
         customer_id: Your ID for the customer, which may differ from the ID sent. None
-            for a customer who has only Autumn's internal ID.
+            if you never gave the customer an ID.
         url: The portal URL, always https. It is a short-lived credential, so repr()
             omits it: redirect the customer to it, and keep it out of logs.
 
@@ -324,7 +324,7 @@ def open_customer_portal(
         server_url: URL of the Autumn server, without /v1. It must be https, because
             the request carries the key, or http to localhost, 127.0.0.0/8 or [::1].
         timeout: Seconds for the whole call, with its retries and the waits between
-            them: above 0 and at most 86,400. Only name resolution may take longer.
+            them: above 0 and at most 86,400. Name resolution may take longer.
         max_retries: Maximum number of retries after a 429, a 5xx or a failed
             connection. Timeouts, and errors that a retry cannot fix, are raised at
             once. 0 disables retries.

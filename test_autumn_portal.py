@@ -278,7 +278,7 @@ DEMO_SCRIPT = """\
 from autumn_portal import AutumnError, OpenCustomerPortalParams, open_customer_portal
 
 params = OpenCustomerPortalParams(
-    "{customer_id}", return_url="https://app.example.com/billing"
+    "{customer_id}", return_url="https://app.example.com/account"
 )
 try:
     portal = open_customer_portal(params, server_url="{server_url}")
@@ -2073,7 +2073,7 @@ class DemoTests(TestCase):
         self.assertTrue(shown.endswith("\nAll as it should be.\n"))
         for part in (
             "> Authorization: Bearer am_sk_***\n",
-            '> {"customer_id": "user_123", "return_url": "https://app.example.com/b',
+            '> {"customer_id": "user_123", "return_url": "https://app.example.com/a',
             f"Redirect the customer to {DEMO_PORTAL_URL}\nexit status 0\n",
             "AutumnAPIError: 404 customer_not_found: Customer unknown_user not found\n",
             "(nothing was sent)\n\nAutumnValidationError: secret_key: ",
