@@ -1652,18 +1652,22 @@ class AddressTests(TestCase):
         connect.assert_not_called()
 
     def test_a_connection_that_is_made_too_late_is_closed(self):
-        clock = self.stop_clock()
-        peer = Peer(self)
         connect, sockets = socket.create_connection, []
 
         def connect_late(*args):
             clock.now += 60
             sockets.append(connect(*args))
-            return sockets[0]
+            return sockets[-1]
 
         self.patch("socket.create_connection", connect_late)
-        self.assert_call_raises(AutumnTimeoutError, peer.url)
-        self.assertEqual(sockets[0].fileno(), -1)
+        for scheme in ("http", "https"):
+            with self.subTest(scheme):
+                clock = self.stop_clock()
+                url = Peer(self, [9]).url.replace("http", scheme)
+
+                self.assert_call_raises(AutumnTimeoutError, url)
+
+                self.assertEqual(sockets[-1].fileno(), -1)
 
     def test_a_name_that_does_not_resolve(self):
         self.stop_clock()
