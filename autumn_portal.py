@@ -521,6 +521,8 @@ _FAILURES = (
     http.client.HTTPException,
 )
 
+_TIMEOUTS = (TimeoutError, socket.timeout)  # the same class since Python 3.10
+
 
 def _send_with_retries(
     request: urllib.request.Request, timeout: float, max_retries: int, context: Any
@@ -608,7 +610,7 @@ def _make_connection(
     # real context, which verifies the certificate and the host name.
     start_tls = functools.partial(_start_tls, context, deadline)
     connection._context = types.SimpleNamespace(wrap_socket=start_tls)
-    connection.response_class = functools.partial(_make_response, deadline)
+    connection.response_class = functools.partial(_Response, deadline)
     return connection
 
 
@@ -654,7 +656,7 @@ def _connect(deadline: float, address: tuple[str, int], *_: object) -> Any:
         except OSError as exc:
             # After a socket's "timed out" or the system's ETIMEDOUT comes the next address.
             # Any other TimeoutError is the time limit of a signal handler.
-            is_limit = isinstance(exc, TimeoutError) and not exc.errno
+            is_limit = isinstance(exc, _TIMEOUTS) and not exc.errno
             if index == len(infos) - 1 or (is_limit and str(exc) != "timed out"):
                 raise
     raise OSError("the host name has no address")
@@ -679,9 +681,17 @@ def _start_tls(context: Any, deadline: float, sock: Any, **options: Any) -> Any:
     return _with_time_left(sock, deadline)
 
 
-def _make_response(deadline: float, sock: Any, *args: Any, **options: Any) -> Any:
-    file: Any = _BoundedFile(sock, deadline)
-    return http.client.HTTPResponse(file, *args, **options)
+class _Response(http.client.HTTPResponse):
+    def __init__(self, deadline: float, sock: Any, *args: Any, **options: Any) -> None:
+        file: Any = _BoundedFile(sock, deadline)
+        super().__init__(file, *args, **options)
+
+    def begin(self) -> None:
+        try:
+            super().begin()
+        except (TypeError, RecursionError):
+            # The email package, which parses the headers, fails on some hostile ones.
+            raise http.client.HTTPException from None
 
 
 class _BoundedFile(io.RawIOBase):
@@ -727,7 +737,7 @@ def _explain(
     # Such as an impossible host name, or an unverified certificate.
     if isinstance(exc, (ValueError, LookupError)):
         may_retry = False
-    if isinstance(exc, (TimeoutError, socket.timeout)):  # the same class since 3.10
+    if isinstance(exc, _TIMEOUTS):
         error_type, may_retry = AutumnTimeoutError, False
     if isinstance(exc, OSError):
         cause = exc.with_traceback(None)

@@ -1869,6 +1869,18 @@ class BrokenResponseTests(TestCase):
                 error = self.assert_call_raises(AutumnConnectionError, **options)
                 self.assert_attempts(1, error)
 
+    def test_headers_on_which_the_email_package_fails_raise_an_autumn_error(self):
+        """It parses them. Depending on the Python, it fails with these or accepts them."""
+        for headers in (
+            b"Content-Type: multipart/x; a*=x; a*0=y",  # TypeError
+            b"Content-Type: message/rfc822\r\r" * 986,  # RecursionError
+        ):
+            with self.subTest(headers=headers[:40]):
+                url = Peer(self, [self.STATUS + headers + b"\r\n\r\n"]).url
+
+                with self.assertRaises(AutumnError):
+                    open_customer_portal(PARAMS, server_url=url, max_retries=0)
+
     def test_odd_but_complete_responses_are_accepted(self):
         chunk = b"%x;a=b\r\n" % len(BODY) + BODY
         for name, script in {
