@@ -25,8 +25,9 @@ verified it, to be honest. It does not trust the network, which may stall, break
 respond in the server's place; the browser, which may have chosen the return URL; or
 logs and error trackers, so its errors show no key, portal URL or proxy password.
 
-Copy this file into your project. It needs only Python 3.9 or later. To update it,
-replace the file. The names in __all__ are stable; the wording of messages is not.
+Copy this file into your project. It needs only Python 3.9 or later and CA certificates.
+To update it, replace the file. The names in __all__ are stable; the wording of messages
+is not.
 """
 
 import base64
@@ -134,7 +135,7 @@ class AutumnConnectionError(AutumnError):
 
 
 class AutumnTimeoutError(AutumnConnectionError, TimeoutError):
-    """No complete response arrived within the timeout."""
+    """No complete response arrived within the timeout, or a signal handler's limit."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -671,7 +672,7 @@ def _time_left(deadline: float) -> float:
 
 def _with_time_left(sock: Any, deadline: float) -> Any:
     """Return a socket, after setting its timeout to the time left, or to 1 ms."""
-    # 0 would mean non-blocking. After an error here, nobody would close the socket.
+    # 0 would mean non-blocking, and an error here would leave the socket open.
     sock.settimeout(max(deadline - time.monotonic(), 0.001))
     return sock
 
@@ -737,6 +738,7 @@ def _explain(
     # Such as an impossible host name, or an unverified certificate.
     if isinstance(exc, (ValueError, LookupError)):
         may_retry = False
+    # No time is left, or a signal handler has ended the call.
     if isinstance(exc, _TIMEOUTS):
         error_type, may_retry = AutumnTimeoutError, False
     if isinstance(exc, OSError):
