@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: 0BSD
 """Open an Autumn customer's Stripe billing portal, with the standard library alone.
 
+Example::
+
     from autumn_portal import OpenCustomerPortalParams, open_customer_portal
 
     params = OpenCustomerPortalParams(
@@ -16,9 +18,8 @@ Catch AutumnError to handle invalid arguments and every failure that the network
 proxy or the server can cause: AutumnValidationError if an argument is invalid,
 AutumnAPIError if the server's response has no portal session, AutumnConnectionError if
 no complete response arrives, and its subclass AutumnTimeoutError if none arrives in
-time. What your own process raises, such as an ImportError because Python has no ssl
-module, passes through unchanged. build_request() and parse_response() do everything
-except network I/O, so you can use another HTTP client.
+time. What your own process raises passes through unchanged. build_request() and
+parse_response() do everything except network I/O, so you can use another HTTP client.
 
 This file trusts your code to pass the right types, and Autumn's server, once TLS has
 verified it, to be honest. It does not trust the network, which may stall, break or
@@ -26,8 +27,8 @@ respond in the server's place; the browser, which may have chosen the return URL
 logs and error trackers, so its errors show no key, portal URL or proxy password.
 
 Copy this file into your project. It needs only Python 3.9 or later and CA certificates.
-To update it, replace the file. The names in __all__ are stable; the wording of messages
-is not.
+To update it, replace the file. The names in ``__all__`` are stable; the wording of
+messages is not.
 """
 
 import base64
@@ -42,7 +43,6 @@ import random
 import re
 import socket
 import time
-import types
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 else:
     SSLContext = Any  # so that type hints resolve on a Python without ssl
 
-__version__ = "2.1.0"
+__version__ = "2.2.0"
 
 __all__ = [
     "API_VERSION",
@@ -75,7 +75,6 @@ __all__ = [
 # versions newer than its own.
 API_VERSION = "2.2.0"
 
-# Autumn's own server.
 DEFAULT_SERVER_URL = "https://api.useautumn.com"
 
 
@@ -94,7 +93,7 @@ class AutumnValidationError(AutumnError, ValueError):
     """
 
     def __init__(self, field: str, problem: str) -> None:
-        super().__init__(field, problem)  # all arguments, for pickle and copy
+        super().__init__(field, problem)  # pickle and copy rebuild errors from args
         self.field = field
 
 
@@ -135,7 +134,7 @@ class AutumnConnectionError(AutumnError):
 
 
 class AutumnTimeoutError(AutumnConnectionError, TimeoutError):
-    """No complete response arrived within the timeout, or a signal handler's limit."""
+    """No complete response arrived within the timeout."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,22 +163,24 @@ class OpenCustomerPortalParams:
     return_url: Optional[str] = None
 
     def __post_init__(self) -> None:
-        _check_id("customer_id", self.customer_id)
+        rule = "1 to 1024 visible ASCII characters"
+        _check_text("customer_id", self.customer_id, 1024, rule)
         if self.configuration_id is not None:
-            _check_id("configuration_id", self.configuration_id)
+            _check_text("configuration_id", self.configuration_id, 1024, rule)
         if self.return_url is not None:
             _parse_url("return_url", self.return_url)
 
     def to_dict(self) -> dict[str, str]:
-        """Return the fields that are not None, as a dict with camelCase keys.
+        """Return the fields that are not None, named as in Autumn's TypeScript SDK.
 
-        Do not send this dict: the HTTP API uses snake_case.
+        Do not send this dict: Autumn's HTTP API uses snake_case.
         """
-        return _without_none(
-            customerId=self.customer_id,
-            configurationId=self.configuration_id,
-            returnUrl=self.return_url,
-        )
+        fields = {
+            "customerId": self.customer_id,
+            "configurationId": self.configuration_id,
+            "returnUrl": self.return_url,
+        }
+        return {name: value for name, value in fields.items() if value is not None}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,13 +201,13 @@ class OpenCustomerPortalResponse:
     url: str = dataclasses.field(repr=False)
 
     def __post_init__(self) -> None:
-        if not (self.customer_id is None or _is_str(self.customer_id)):
+        if not isinstance(cast(Any, self.customer_id), (str, type(None))):
             raise _refusal("customer_id", "a str or None", self.customer_id)
         if _parse_url("url", self.url)["scheme"].lower() != "https":
             raise _refusal("url", "an https URL, not an http one", self.url)
 
     def to_dict(self) -> dict[str, Optional[str]]:
-        """Return both fields, as a dict with camelCase keys."""
+        """Return both fields, named as in Autumn's TypeScript SDK."""
         return {"customerId": self.customer_id, "url": self.url}
 
 
@@ -214,7 +215,7 @@ def build_request(
     params: OpenCustomerPortalParams,
     *,
     secret_key: Optional[str] = None,
-    server_url: str = DEFAULT_SERVER_URL,
+    server_url: Optional[str] = None,
     allow_http: bool = False,
 ) -> urllib.request.Request:
     """Return the HTTP request that opens a portal session, without sending it.
@@ -232,9 +233,10 @@ def build_request(
         AutumnValidationError: An argument is invalid, or there is no key. No local
             variable in the error's traceback holds the key.
     """
-    fields = _without_none(**dataclasses.asdict(params))  # Autumn rejects null
+    # Autumn rejects null.
+    fields = {name: value for name, value in vars(params).items() if value is not None}
     try:
-        _check_server_url(server_url, allow_http)
+        server_url = _get_server_url(server_url, allow_http)
         authorization = "Bearer " + _get_secret_key(secret_key)
     except AutumnValidationError as exc:
         secret_key = None
@@ -278,10 +280,8 @@ def parse_response(
         value = None
     fields = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
     code = None
-    if status == 200 and not isinstance(value, dict):
-        message = "no portal session: the body is not a JSON object"
-    elif status == 200 and fields.get("url") is None:
-        message = "no portal session: the JSON has no url"
+    if status == 200 and fields.get("url") is None:
+        message = "no portal session: the body is not a JSON object with a url"
     elif status == 200:
         try:
             return OpenCustomerPortalResponse(fields.get("customer_id"), fields["url"])
@@ -306,7 +306,7 @@ def open_customer_portal(
     params: OpenCustomerPortalParams,
     *,
     secret_key: Optional[str] = None,
-    server_url: str = DEFAULT_SERVER_URL,
+    server_url: Optional[str] = None,
     timeout: float = 10.0,
     max_retries: int = 2,
     context: Optional[SSLContext] = None,
@@ -320,12 +320,14 @@ def open_customer_portal(
 
     Args:
         params: The customer, and optionally a return URL and a configuration.
-        secret_key: Autumn secret key (am_sk_...). None means the environment variable
-            AUTUMN_SECRET_KEY.
+        secret_key: Autumn secret key, which begins with ``am_sk_``. None means the
+            environment variable AUTUMN_SECRET_KEY.
         server_url: URL of the Autumn server, without /v1. It must be https, because
             the request carries the key, or http to localhost, 127.0.0.0/8 or [::1].
+            None means the environment variable AUTUMN_SERVER_URL or, if that is not set
+            or empty, DEFAULT_SERVER_URL.
         timeout: Seconds for the whole call, with its retries and the waits between
-            them: above 0 and at most 86,400. Name resolution may take longer.
+            them: above 0 and at most 86,400. It does not bound DNS look-ups.
         max_retries: Maximum number of retries after a 429, a 5xx or a failed
             connection. Timeouts, and errors that a retry cannot fix, are raised at
             once. 0 disables retries.
@@ -358,67 +360,59 @@ def open_customer_portal(
 
 def _one_line(text: str, limit: int) -> str:
     """Return a text as one printable line of at most `limit` characters."""
-    line = " ".join(text.strip()[: 10 * limit].split())
+    line = " ".join(text.split())
     line = line if len(line) <= limit else line[: limit - 3] + "..."
     return "".join(char if char.isprintable() else "?" for char in line)
 
 
-def _check_id(name: str, value: Any) -> None:
-    _check_text(name, value, 1024, "1 to 1024 visible ASCII characters")
-
-
-def _check_text(name: str, value: Any, limit: int, rule: str) -> None:
+def _check_text(name: str, value: Any, limit: int, rule: str, it: str = "it") -> None:
     """Check that a value is a str of 1 to `limit` visible ASCII characters."""
-    if not _is_str(value):
-        raise _refusal(name, f"a str: {rule}", value)
-    if not (len(value) <= limit and re.fullmatch("[!-~]+", value)):
-        raise _refusal(name, rule, value)
+    if not isinstance(value, str):
+        raise _refusal(name, f"a str: {rule}", value, it)
+    if not re.fullmatch(f"[!-~]{{1,{limit}}}", value):
+        raise _refusal(name, rule, value, it)
 
 
-def _is_str(value: object) -> bool:
-    # Not isinstance(), which is True for lazy proxies of a str, such as Werkzeug's
-    # LocalProxy. Those fail later, in json or re.
-    return issubclass(type(value), str)
-
-
-def _refusal(name: str, rule: str, value: Any) -> AutumnValidationError:
-    """Return the error for an invalid value. Only the value of a number is shown."""
+def _refusal(name: str, rule: str, value: Any, it: str = "it") -> AutumnValidationError:
+    """Return the error for an invalid value. It shows the value only of a number."""
     actual = f"of type {type(value).__name__}"
-    if _is_str(value):
+    if isinstance(value, str):
         actual = f"a str of length {len(value)}"
-    elif type(value) in (int, float):
-        actual = str(value)
-    return AutumnValidationError(name, f"must be {rule}; it is {actual}")
+    elif isinstance(value, (int, float)):
+        actual = f"the {type(value).__name__} {value}"
+    return AutumnValidationError(name, f"must be {rule}; {it} is {actual}")
 
 
-# In the URLs that match, browsers and Python agree where the host begins and ends. They
-# disagree about many others.
+# Accept only URLs whose host browsers and Python parse alike. Double quotes and angle
+# brackets are refused because such a URL would break out of a double-quoted HTML
+# attribute in a page that does not escape it.
 _URL = re.compile(
     r"""
     (?P<scheme> https? ) ://
-    (?P<host> [a-z0-9_-]+ (?: \. [a-z0-9_-]+ )* \.? | \[ [0-9a-f:.]+ ] )
+    (?P<host> [a-z0-9_-]+ (?: \. [a-z0-9_-]+ )* \.? | \[ [0-9a-f.]* : [0-9a-f:.]* ] )
     (?: : (?P<port> [0-9]{1,5} ) )?
     (?P<path> (?: / [^\\?#"<>]* )? )
     (?P<query> (?: [?#] [^"<>]* )? )  # or a fragment
     """,
-    re.VERBOSE | re.IGNORECASE | re.ASCII,  # without ASCII, "s" also matches U+017F
+    re.VERBOSE | re.IGNORECASE,
 )
 
 
-def _parse_url(name: str, url: Any) -> re.Match[str]:
+def _parse_url(name: str, url: Any, it: str = "it") -> re.Match[str]:
     """Return the parts of a valid URL, or raise AutumnValidationError."""
     rule = (
-        "an http or https URL of at most 8192 visible ASCII characters, with a host and"
-        " perhaps a port of at most 65535, and without a user name, double quotes, angle"
-        " brackets, or a backslash in the path"
+        "a full http or https URL, such as https://app.example.com/account, of at most"
+        " 8192 visible ASCII characters, without a user name, a port above 65535, double"
+        " quotes, angle brackets, or a backslash in the path"
     )
-    _check_text(name, url, 8192, rule)
+    _check_text(name, url, 8192, rule, it)
     match = _URL.fullmatch(url)
-    is_bad_ip = (
-        match and match["host"][0] == "[" and ":" not in _parse_ip(match["host"])
-    )
-    if not match or is_bad_ip or int(match["port"] or 0) > 65_535:
-        raise _refusal(name, rule, url)
+    if (
+        not match
+        or (match["host"].startswith("[") and not _parse_ip(match["host"]))
+        or int(match["port"] or 0) > 65_535
+    ):
+        raise _refusal(name, rule, url, it)
     return match
 
 
@@ -430,12 +424,13 @@ def _parse_ip(host: str) -> str:
         return ""
 
 
-def _without_none(**fields: Optional[str]) -> dict[str, str]:
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-def _check_server_url(server_url: Any, allow_http: Any) -> None:
-    match = _parse_url("server_url", server_url)
+def _get_server_url(url: Optional[str], allow_http: bool) -> str:
+    """Return the server's URL, from the argument, the environment or the default."""
+    it = "it"
+    if url is None:
+        it = "AUTUMN_SERVER_URL"
+        url = os.environ.get(it) or DEFAULT_SERVER_URL
+    match = _parse_url("server_url", url, it)
     is_https = match["scheme"].lower() == "https"
     # Only True allows http: the "false" of an environment variable is truthy.
     if not (is_https or allow_http is True or _is_loopback(match["host"])):
@@ -443,10 +438,11 @@ def _check_server_url(server_url: Any, allow_http: Any) -> None:
             "https, because the request carries the key; http needs allow_http=True,"
             " except to localhost, 127.0.0.0/8 and [::1]"
         )
-        raise _refusal("server_url", rule, server_url)
+        raise _refusal("server_url", rule, url, it)
     if match["query"] or match["path"].rstrip("/").endswith("/v1"):
         rule = "a URL without a query, a fragment, or the /v1 that is added to it"
-        raise _refusal("server_url", rule, server_url)
+        raise _refusal("server_url", rule, url, it)
+    return url
 
 
 def _is_loopback(host: str) -> bool:
@@ -456,73 +452,55 @@ def _is_loopback(host: str) -> bool:
 
 def _get_secret_key(key: Optional[str]) -> str:
     """Return the key, from the argument or the environment. No message shows it."""
-    rule, source = "an Autumn secret key (am_sk_...)", "it"
+    it = "it"
     if key is None:
-        source, key = "AUTUMN_SECRET_KEY", os.environ.get("AUTUMN_SECRET_KEY")
-    if key is None:
-        problem = "is not set"
-    elif not _is_str(key):
-        rule = f"a str: {rule}"
-        problem = f"is of type {type(key).__name__}"
-    elif not key:
-        problem = "is empty"
+        it, key = "AUTUMN_SECRET_KEY", os.environ.get("AUTUMN_SECRET_KEY")
+    if not key:
+        problem = "is not set, or empty"
     elif not re.fullmatch("[!-~]+", key):
-        problem = (
-            "contains white space, a newline or a character that is not visible ASCII"
-        )
-    elif key.startswith("am_pk"):
-        problem = "is a publishable key (am_pk_...)"
+        problem = "contains white space or a character that is not visible ASCII"
+    elif not key.startswith("am_") or key.startswith("am_pk"):  # publishable
+        problem = "does not begin with am_sk"
     else:
         return key
-    raise AutumnValidationError("secret_key", f"must be {rule}; {source} {problem}")
+    rule = "must be an Autumn secret key (am_sk_...)"
+    raise AutumnValidationError("secret_key", f"{rule}; {it} {problem}")
 
 
 def _clean(text: Any, limit: int) -> str:
     """Return a server's text as one line that holds no key, or "" if there is none."""
     line = _one_line(text, limit) if isinstance(text, str) else ""
-    return re.sub(r"am_sk\S*", "am_sk***", line)  # last, because a cut may split a key
+    # Last, because a cut may split a key. Quotes and backslashes end a key in raw JSON.
+    return re.sub(r"am_(sk|oauth|jwt)_[^\s\"'<>\\]*", r"am_\1_***", line)
 
 
 def _check_limits(timeout: Any, max_retries: Any) -> None:
-    # isinstance() would accept a bool.
-    if type(timeout) not in (int, float) or not 0 < timeout <= 86_400:
+    if not (isinstance(timeout, (int, float)) and 0 < timeout <= 86_400):
         raise _refusal("timeout", "a number above 0 and at most 86400", timeout)
-    if type(max_retries) is not int or max_retries < 0:
+    if not (isinstance(max_retries, int) and max_retries >= 0):
         raise _refusal("max_retries", "an int of 0 or more", max_retries)
 
 
-# Internals: sending. From top to bottom: a call with its retries, the proxy, a connection,
-# a request and its response, deadlines, and errors.
+# Internals: sending.
 #
-# A socket's timeout applies to each operation, not to their sum. So each operation gets
-# the time left until the deadline:
+# A socket's timeout applies to each operation, not to their sum. So each gets the time
+# left until the deadline:
 # - connecting to an address: an equal share of it (_connect)
-# - sending a request over http, or CONNECT to a proxy: all of it (_connect)
-# - the TLS handshake, and then sending the request: all of it (_start_tls)
+# - CONNECT to a proxy, the TLS handshake and sending the request: all of it (_connect)
 # - each read: all of it, and after the deadline a TimeoutError (_BoundedFile)
 #
-# Not documented, but the same from Python 3.9 to 3.15, are do_open() and three attributes
-# of an http.client connection: _create_connection, _context and response_class. Tools use
-# these places too: tracing agents replace OpenerDirector.open() or do_open(), VCR.py the
-# connection classes, mock libraries the functions of socket and SSLContext.wrap_socket().
+# do_open() and two attributes of an http.client connection, _create_connection and
+# response_class, are undocumented, but unchanged from Python 3.9 to 3.15. Tools use these
+# places too: tracing agents replace OpenerDirector.open() or do_open(), VCR.py the
+# connection classes, and mock libraries the functions of socket.
 
 _FIRST_BACKOFF = 0.25  # seconds; doubles with each retry
 _MAX_RESPONSE_BYTES = 1_048_576  # 1 MiB, headers included; a normal one is under 1 KiB
 
-# Reported as an AutumnConnectionError. OverflowError and MemoryError come from an absurd
-# Content-Length or chunk size, LookupError from a Python without the codec for host names.
-# Others are bugs or come from your own process, such as the RuntimeError of Pyodide's ssl
-# module, and pass through: https://pyodide.org/en/stable/usage/wasm-constraints.html
-_FAILURES = (
-    OSError,
-    ValueError,
-    LookupError,
-    OverflowError,
-    MemoryError,
-    http.client.HTTPException,
-)
-
-_TIMEOUTS = (TimeoutError, socket.timeout)  # the same class since Python 3.10
+# Reported as an AutumnConnectionError. OverflowError and MemoryError come from an
+# impossible Content-Length or chunk size. Other exceptions are bugs or come from your own
+# process, and pass through.
+_FAILURES = (OSError, http.client.HTTPException, ValueError, OverflowError, MemoryError)
 
 
 def _send_with_retries(
@@ -532,13 +510,17 @@ def _send_with_retries(
     proxy = _find_proxy(request)
     through = f" through the proxy {proxy[0]}" if proxy else ""
     route = f"{request.type}://{request.host}{through}"
+    opener = urllib.request.OpenerDirector()  # without a handler that follows redirects
+    opener.add_handler(_Handler(proxy, deadline, context))
     attempts = 0
     while True:
         attempts += 1
         retry_after = 0
         try:
-            connection = _make_connection(request, proxy, deadline, context)
-            return parse_response(*_exchange(request, connection))
+            with opener.open(request) as response:
+                return parse_response(
+                    response.status, response.headers, response.read()
+                )
         except AutumnAPIError as exc:
             error: AutumnError = exc
             # Cloudflare, which Autumn's API is behind, adds 520 to 524:
@@ -547,11 +529,10 @@ def _send_with_retries(
             retry_after = exc.retry_after or 0
         except _FAILURES as exc:
             error, may_retry = _explain(exc, route, attempts)
-        # Not random's shared generator: processes that Lambda SnapStart starts from one
-        # snapshot, which includes it, would all wait equally long.
+        # SnapStart restores random's state, so all copies would wait equally long:
         # https://docs.aws.amazon.com/lambda/latest/dg/snapstart-uniqueness.html
-        backoff = _FIRST_BACKOFF * 2 ** (attempts - 1)
-        delay = retry_after + backoff * random.SystemRandom().uniform(0.5, 1)
+        jitter = random.SystemRandom().uniform(0.5, 1)
+        delay = retry_after + jitter * _FIRST_BACKOFF * 2 ** (attempts - 1)
         in_time = time.monotonic() + delay < deadline
         if not (may_retry and attempts <= max_retries and in_time):
             raise error
@@ -560,63 +541,100 @@ def _send_with_retries(
 
 def _find_proxy(request: urllib.request.Request) -> Optional[tuple[str, str]]:
     """Return the address and user info of the proxy in urllib's settings, or None."""
-    proxy = urllib.request.getproxies().get("https", "").strip()
     host = urllib.parse.urlsplit(request.full_url).hostname or ""
-    # Over http, a proxy would see the key.
-    is_direct = request.type == "http" or _is_loopback(host)
-    if is_direct or not proxy or urllib.request.proxy_bypass(request.host):
+    # Over http, a proxy would see the key. This comes first, because on macOS
+    # getproxies() kills a forked process.
+    if request.type == "http" or _is_loopback(host):
         return None
-    # For example "http://user:p@ss/word@proxy.example:3128/". A password may contain any
-    # character, so the host begins after the last "@".
-    start = re.match("(?:([a-z][a-z0-9+.-]*):)?//", proxy, re.IGNORECASE)  # "http://"
-    scheme = (start and start[1]) or "http"
-    userinfo, _, rest = proxy[start.end() if start else 0 :].rpartition("@")
-    try:  # rest is "proxy.example:3128/"
+    setting = urllib.request.getproxies().get("https", "").strip()
+    if not setting or urllib.request.proxy_bypass(request.host):
+        return None
+    return _parse_proxy(setting)
+
+
+def _parse_proxy(setting: str) -> tuple[str, str]:
+    """Return the address and user info in a proxy setting.
+
+    For "http://user:p@ss/word@proxy.example:3128/", they are "proxy.example:3128" and
+    "user:p@ss/word": a password may contain any character.
+    """
+    if setting.startswith("//"):
+        setting = "http:" + setting
+    elif not re.match("[a-z][a-z0-9+.-]*://", setting, re.IGNORECASE):
+        setting = "http://" + setting
+    scheme, _, rest = setting.partition("://")
+    userinfo, _, rest = rest.rpartition("@")
+    try:
         url = _parse_url("proxy", "http://" + rest)
-        address = f"{url['host']}:{url['port'] or 80}"
     except AutumnValidationError:
-        address = ""
-    if address and scheme.lower() == "http":
-        return address, userinfo
-    raise AutumnConnectionError(
-        f"could not get a response from https://{request.host} through"
-        f" {f'the proxy {address}' if address else 'a proxy'}: only http:// proxies are"
-        " supported, with a valid host and port"
-    )
+        url = None
+    if not url:
+        raise AutumnConnectionError("the proxy setting has no valid host and port")
+    address = urllib.parse.urlsplit(url[0]).netloc
+    if scheme.lower() != "http":
+        raise AutumnConnectionError(
+            f"cannot use the proxy {address}: only http:// proxies are supported"
+        )
+    return address if url["port"] else f"{address}:80", userinfo
 
 
-def _make_connection(
-    request: urllib.request.Request,
-    proxy: Optional[tuple[str, str]],
-    deadline: float,
-    context: Any,
-) -> Any:
-    """Return an http.client connection that is not connected yet."""
-    client: Any = http.client  # Any, because of the attributes that are set below
-    if request.type == "http":
-        connection = client.HTTPConnection(request.host)
-    else:
-        context = _default_context() if context is None else context
-        address = proxy[0] if proxy else request.host
-        connection = client.HTTPSConnection(address, context=context)
-    if proxy:
-        userinfo = proxy[1] if ":" in proxy[1] else proxy[1] + ":"
-        # In os.environ, surrogates stand for bytes that are not UTF-8.
-        raw = urllib.parse.unquote_to_bytes(userinfo.encode(errors="surrogateescape"))
-        credentials = base64.b64encode(raw).decode()
-        headers = {"Proxy-Authorization": f"Basic {credentials}"} if proxy[1] else {}
-        connection.set_tunnel(request.host, headers=headers)
-    connection._create_connection = functools.partial(_connect, deadline)
-    # Of _context, connect() uses only wrap_socket(). The one put there calls that of the
-    # real context, which verifies the certificate and the host name.
-    start_tls = functools.partial(_start_tls, context, deadline)
-    connection._context = types.SimpleNamespace(wrap_socket=start_tls)
-    connection.response_class = functools.partial(_Response, deadline)
-    return connection
+class _Handler(urllib.request.AbstractHTTPHandler):
+    """Sends a request. OpenerDirector.open() calls default_open()."""
+
+    def __init__(
+        self, proxy: Optional[tuple[str, str]], deadline: float, context: Any
+    ) -> None:
+        super().__init__(debuglevel=0)  # http.client's debug output shows the key
+        self._proxy = proxy
+        self._deadline = deadline
+        self._context = context
+
+    def default_open(self, request: urllib.request.Request) -> Any:
+        # do_open() makes a connection, sends the request and closes the connection.
+        # http.client adds the headers Host, Content-Length and Accept-Encoding.
+        make_connection = functools.partial(self._make_connection, request.type)
+        return self.do_open(make_connection, request)
+
+    def _make_connection(self, scheme: str, host: str, **_: object) -> Any:
+        """Return an http.client connection that is not connected yet."""
+        client: Any = http.client  # Any, because of the attributes that are set below
+        address, userinfo = self._proxy or (host, "")
+        if scheme == "http":
+            connection = client.HTTPConnection(host)
+        else:
+            context = _default_context() if self._context is None else self._context
+            connection = client.HTTPSConnection(address, context=context)
+        if self._proxy:
+            connection.set_tunnel(host, headers=_authorization(userinfo))
+        connection._create_connection = self._connect
+        connection.response_class = self._make_response
+        return connection
+
+    def _connect(self, address: tuple[str, int], *_: object) -> Any:
+        """Try a host's addresses in turn, each for an equal share of the time left."""
+        # Mock libraries replace these two functions of socket, and expect the arguments
+        # that the standard library passes. The second gets an IP address, not a name.
+        infos: list[Any] = socket.getaddrinfo(*address, 0, socket.SOCK_STREAM)
+        for index, info in enumerate(infos):
+            try:
+                share = _time_left(self._deadline) / (len(infos) - index)
+                sock = socket.create_connection(info[4][:2], share, None)
+            except OSError:
+                if index == len(infos) - 1:
+                    raise
+            else:
+                # 0 would mean non-blocking, and an error would leave the socket open.
+                sock.settimeout(max(self._deadline - time.monotonic(), 0.001))
+                return sock
+        raise OSError("the host name has no address")
+
+    def _make_response(self, sock: Any, **options: Any) -> http.client.HTTPResponse:
+        file: Any = _BoundedFile(sock, self._deadline)
+        return http.client.HTTPResponse(file, **options)
 
 
 # No lock: a child forked while another thread held it would hang. The first threads may
-# each create a context, which does no harm.
+# each create a context, which is harmless.
 @functools.cache
 def _default_context() -> SSLContext:
     """Return the process's TLS context. Creating it takes more CPU than a whole call."""
@@ -625,42 +643,14 @@ def _default_context() -> SSLContext:
     return ssl.create_default_context()
 
 
-def _exchange(
-    request: urllib.request.Request, connection: Any
-) -> tuple[int, http.client.HTTPMessage, bytes]:
-    """Send a request and return the response's status, headers and body."""
-    # OpenerDirector.open() calls default_open(), and do_open() connects, sends and
-    # closes. Without urllib's other handlers, no redirect is followed. debuglevel=0,
-    # because the debug output shows the key.
-    handler: Any = urllib.request.AbstractHTTPHandler(debuglevel=0)
-    # do_open() takes a class, and calls it with the host and a timeout. http.client then
-    # adds the headers Host, Content-Length and "Accept-Encoding: identity".
-    handler.default_open = functools.partial(
-        handler.do_open, lambda *_args, **_options: connection
-    )
-    opener = urllib.request.OpenerDirector()
-    opener.add_handler(handler)
-    with opener.open(request) as response:
-        return response.status, response.headers, response.read()
-
-
-def _connect(deadline: float, address: tuple[str, int], *_: object) -> Any:
-    """Try a host's addresses in turn, each for an equal share of the time left."""
-    # Mock libraries replace these two functions of socket, and expect the arguments that
-    # the standard library passes. The second gets a numeric address, and looks up no name.
-    infos: list[Any] = socket.getaddrinfo(*address, 0, socket.SOCK_STREAM)
-    for index, info in enumerate(infos):
-        try:
-            share = _time_left(deadline) / (len(infos) - index)
-            sock = socket.create_connection(info[4][:2], share, None)
-            return _with_time_left(sock, deadline)
-        except OSError as exc:
-            # After a socket's "timed out" or the system's ETIMEDOUT comes the next address.
-            # Any other TimeoutError is the time limit of a signal handler.
-            is_limit = isinstance(exc, _TIMEOUTS) and not exc.errno
-            if index == len(infos) - 1 or (is_limit and str(exc) != "timed out"):
-                raise
-    raise OSError("the host name has no address")
+def _authorization(userinfo: str) -> dict[str, str]:
+    """Return the header that offers a proxy its user name and password, if any."""
+    if not userinfo:
+        return {}
+    userinfo = userinfo if ":" in userinfo else userinfo + ":"
+    # In os.environ, surrogates stand for bytes that are not UTF-8.
+    raw = urllib.parse.unquote_to_bytes(userinfo.encode(errors="surrogateescape"))
+    return {"Proxy-Authorization": "Basic " + base64.b64encode(raw).decode()}
 
 
 def _time_left(deadline: float) -> float:
@@ -668,31 +658,6 @@ def _time_left(deadline: float) -> float:
     if left <= 0:
         raise TimeoutError("timed out")
     return left
-
-
-def _with_time_left(sock: Any, deadline: float) -> Any:
-    """Return a socket, after setting its timeout to the time left, or to 1 ms."""
-    # 0 would mean non-blocking, and an error here would leave the socket open.
-    sock.settimeout(max(deadline - time.monotonic(), 0.001))
-    return sock
-
-
-def _start_tls(context: Any, deadline: float, sock: Any, **options: Any) -> Any:
-    sock = context.wrap_socket(_with_time_left(sock, deadline), **options)
-    return _with_time_left(sock, deadline)
-
-
-class _Response(http.client.HTTPResponse):
-    def __init__(self, deadline: float, sock: Any, *args: Any, **options: Any) -> None:
-        file: Any = _BoundedFile(sock, deadline)
-        super().__init__(file, *args, **options)
-
-    def begin(self) -> None:
-        try:
-            super().begin()
-        except (TypeError, RecursionError):
-            # The email package, which parses the headers, fails on some hostile ones.
-            raise http.client.HTTPException from None
 
 
 class _BoundedFile(io.RawIOBase):
@@ -714,6 +679,7 @@ class _BoundedFile(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         self._sock.settimeout(_time_left(self._deadline))
         count: int = self._file.readinto(buffer)  # never None: the timeout is above 0
+        self._sock.settimeout(_time_left(self._deadline))  # for TLS after CONNECT
         self._bytes_left -= count
         if self._bytes_left < 0:
             raise OSError("the response is over 1 MiB")
@@ -731,32 +697,26 @@ def _explain(
     # do_open() wraps an OSError in a URLError.
     if isinstance(exc, urllib.error.URLError) and isinstance(exc.reason, OSError):
         exc = exc.reason
-    error_type, cause = AutumnConnectionError, None
-    # Only an OSError is quoted: others may hold the response.
-    reason = type(exc).__name__
-    may_retry = True
-    # Such as an impossible host name, or an unverified certificate.
-    if isinstance(exc, (ValueError, LookupError)):
-        may_retry = False
-    # No time is left, or a signal handler has ended the call.
-    if isinstance(exc, _TIMEOUTS):
-        error_type, may_retry = AutumnTimeoutError, False
-    if isinstance(exc, OSError):
-        cause = exc.with_traceback(None)
+    is_timeout = isinstance(exc, (TimeoutError, socket.timeout))  # one since 3.10
+    refused = re.match("Tunnel connection failed: ([0-9]+)", str(exc))
+    if not isinstance(exc, OSError):
+        # Only the type is quoted, because the text may hold a header or the response.
+        reason, cause = type(exc).__name__, None
+        # Not for an impossible host name, Content-Length or chunk size.
+        may_retry = isinstance(exc, http.client.HTTPException)
+    elif refused:
+        # Only the status is quoted, because the rest may echo the proxy password.
+        reason, cause = f"the proxy responded with status {refused[1]}", None
+        # Repeated wrong passwords can lock an account.
+        may_retry = not refused[1].startswith("4")
+    else:
+        reason, cause = str(exc) or type(exc).__name__, exc.with_traceback(None)
         cause.__cause__ = cause.__context__ = None
-        # str() includes the file name, if there is one.
-        reason = (not exc.filename and exc.strerror) or str(exc) or reason
-        if exc.filename is not None:  # a file of the TLS setup, such as SSLKEYLOGFILE's
-            may_retry = False
         if isinstance(exc, ValueError):  # an SSLCertVerificationError
-            # The CAs may have been renewed, or may have been unreadable when the process
-            # was out of file descriptors.
+            # The next call reads the CAs again, which may have been renewed.
             _default_context.cache_clear()
-        refusal = re.match("Tunnel connection failed: ([0-9]+)", str(exc))
-        if refusal:  # the rest of its text may echo the proxy password
-            reason, cause = f"the proxy responded with status {refusal[1]}", None
-            # Repeated wrong passwords can lock an account.
-            may_retry = not refusal[1].startswith("4")
+        may_retry = not (is_timeout or isinstance(exc, ValueError))
+    error_type = AutumnTimeoutError if is_timeout else AutumnConnectionError
     error = error_type(
         f"could not get a response from {route} after {attempts}"
         f" attempt{'s' if attempts > 1 else ''}: {reason}"

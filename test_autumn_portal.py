@@ -2,22 +2,23 @@
 # SPDX-License-Identifier: 0BSD
 """The tests of autumn_portal, and a local stand-in for Autumn to develop against.
 
-    python3 -m unittest                           runs the tests
-    python3 test_autumn_portal.py demo            opens portal sessions on the stand-in
-    python3 test_autumn_portal.py serve [PORT]    runs the stand-in until Ctrl-C
+    python3 -m unittest                        runs the tests
+    python3 test_autumn_portal.py demo         opens portal sessions on the stand-in
+    python3 test_autumn_portal.py serve        runs the stand-in until Ctrl-C (see --help)
 
 All three need nothing but Python and autumn_portal.py, and send nothing beyond 127.0.0.1.
 The stand-in and the demo come first, then helpers, then tests in the order of the module,
 and at the end tests of the stand-in, the demo and vendored copies.
 """
 
+import argparse
 import ast
 import base64
 import contextlib
 import copy
 import dataclasses
+import enum
 import errno
-import functools
 import gc
 import html
 import http.client
@@ -45,10 +46,8 @@ import time
 import traceback
 import types
 import unittest
-import urllib.error
 import urllib.request
 import warnings
-import weakref
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from unittest import mock
@@ -104,16 +103,16 @@ QVZrK71H+OPmq1GyaxUqKQIgnsHtUd5o3tCFM8d4+dvKieoJq6BLEvFw
 
 
 class Server(socketserver.ThreadingTCPServer):
-    """A server on 127.0.0.1. Not an HTTPServer, because that one looks up its own name."""
+    """A local server. Not an HTTPServer, because that one looks up its own name."""
 
     request_queue_size = 128
     # On Windows, it would allow a second server on the same port.
     allow_reuse_address = os.name != "nt"
 
-    def __init__(self, handler, port=0, scheme="http"):
-        super().__init__(("127.0.0.1", port), handler)
+    def __init__(self, handler, scheme="http", host="127.0.0.1", port=0):
+        super().__init__((host, port), handler)
         self.port = self.server_address[1]
-        self.url = f"{scheme}://127.0.0.1:{self.port}"
+        self.url = f"{scheme}://{host}:{self.port}"
 
     def __enter__(self):
         # poll_interval: how soon shutdown() is seen.
@@ -126,7 +125,7 @@ class Server(socketserver.ThreadingTCPServer):
         self.server_close()
 
     def handle_error(self, request, client_address):
-        """Ignore clients that break off, as browsers do that distrust a certificate."""
+        """Ignore clients that hang up, as browsers do."""
 
 
 class StandIn(Server):
@@ -136,6 +135,8 @@ class StandIn(Server):
     (429) or "slow" (no response).
 
     Attributes:
+        key: The only secret key that is accepted.
+        behavior: "unknown", "busy" or "slow" makes every customer behave so.
         exchanges: For each request to Autumn: its first line, headers and body, and the
             status and body of the response.
         portal_url: The portal URL of every session. None means a new one each, whose page
@@ -146,12 +147,15 @@ class StandIn(Server):
 
     daemon_threads = True
 
-    def __init__(self, context=None, port=0):
-        super().__init__(_StandInHandler, port, "https" if context else "http")
+    def __init__(self, context=None, **address):
+        scheme = "https" if context else "http"
+        super().__init__(_StandInHandler, scheme, **address)
         if context:
             self.socket = context.wrap_socket(
                 self.socket, server_side=True, do_handshake_on_connect=False
             )
+        self.key = KEY
+        self.behavior = None
         self.exchanges = []
         self.portal_url = PORTAL_URL
         self.portal_server = self
@@ -180,9 +184,8 @@ class _StandInHandler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         fields = json.loads(body)
-        customer_id = fields.get("customer_id")
-        status, content = self.respond(customer_id, fields)
-        self.server.log(f"{status or 'no response'} {customer_id!a}")
+        status, content = self.respond(fields)
+        self.server.log(f"{status or 'no response'} {fields.get('customer_id')!a}")
         is_text = isinstance(content, str)
         sent = (content if is_text else json.dumps(content)).encode()
         exchange = (self.requestline, dict(self.headers), body, status, sent)
@@ -201,32 +204,39 @@ class _StandInHandler(http.server.BaseHTTPRequestHandler):
         customer_id = html.escape(fields["customer_id"])
         return_url = fields.get("return_url", "https://useautumn.com")
         link = html.escape(return_url)
-        # Not for javascript:, which escaping lets pass.
+        # Escaping does not stop javascript: URLs.
         if return_url.startswith(("http://", "https://")):
             link = f'<a href="{link}">Return to {link}</a>'
         page = self.PORTAL_PAGE.format(customer_id=customer_id, link=link)
         self.server.log(f"200 {fields['customer_id']!a} (the portal page)")
         self.send(200, "text/html; charset=utf-8", page.encode())
 
-    def respond(self, customer_id, fields):
+    def respond(self, fields):
         """Return the status, or None for no response, and the text or the JSON."""
         key = self.headers.get("Authorization", "")[len("Bearer ") :]
-        if self.path != "/v1/billing.open_customer_portal":
+        customer_id = fields.get("customer_id")
+        is_creation = self.path == "/v1/customers.get_or_create"
+        if not is_creation and self.path != "/v1/billing.open_customer_portal":
             return self.make_error(401, "no_auth_header", "Unauthorized")
         if not key.startswith("am_sk"):
-            return self.make_error(401, "invalid_request", "Invalid token prefix")
-        if "unknown" in key:
+            message = "Invalid authorization token prefix"
+            return self.make_error(401, "invalid_request", message)
+        if key != self.server.key:
             message = f"Invalid secret key: {key[:15]}***"
             return self.make_error(401, "invalid_secret_key", message)
-        if {str} != set(map(type, [customer_id, *fields.values()])):
+        if not isinstance(customer_id, str):
             message = "customer_id: must be a string (received undefined)"
             return self.make_error(400, "invalid_inputs", message)
-        if customer_id.startswith("unknown"):
+        if is_creation:
+            about = {name: fields.get(name) for name in ("name", "email")}
+            return 200, {"id": customer_id, **about, "env": "sandbox"}
+        behavior = self.server.behavior or customer_id
+        if behavior.startswith("unknown"):
             message = f"Customer {customer_id} not found"
             return self.make_error(404, "customer_not_found", message)
-        if customer_id.startswith("busy"):
+        if behavior.startswith("busy"):
             return 429, "Too many requests, please try again later."
-        if customer_id.startswith("slow"):
+        if behavior.startswith("slow"):
             return None, ""
         url = self.server.open_session(fields)
         return 200, {"customer_id": customer_id, "url": url}
@@ -247,22 +257,40 @@ class _StandInHandler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def serve(port):
+def serve(arguments):
     """Run the stand-in for Autumn, and portal pages, until Ctrl-C."""
+    parser = argparse.ArgumentParser(
+        prog="test_autumn_portal.py serve",
+        description="Run a local stand-in for Autumn, to develop against.",
+    )
+    add = parser.add_argument
+    add("port", nargs="?", type=int, default=8080, help="8080 by default; 0: any free")
+    add("--host", default="127.0.0.1", help="0.0.0.0 lets containers connect")
+    add(
+        "--all",
+        choices=["unknown", "busy", "slow"],
+        help="make every customer unknown (404), busy (429) or slow (no response)",
+    )
+    args = parser.parse_args(arguments)
     try:
-        autumn = StandIn(port=int(port))
-    except (OSError, OverflowError, ValueError) as error:
-        sys.exit(f"Port {port} of 127.0.0.1 cannot be used: {error}")
+        autumn = StandIn(host=args.host, port=args.port)
+    except (OSError, OverflowError) as error:
+        sys.exit(f"Cannot listen on port {args.port} of {args.host}: {error}")
+    # The browser is on this machine, so the portal pages are on 127.0.0.1.
     with autumn, StandIn(server_context()) as portal_server:
+        autumn.key, autumn.behavior = "am_sk_test_stand_in", args.all
         autumn.portal_url, autumn.portal_server = None, portal_server
         # One write each, so that threads do not mix their lines.
         autumn.log = lambda line: print(f"{line}\n", end="", flush=True)
         portal_server.log = autumn.log
-        print("This is a stand-in for Autumn. Set these in your application:\n")
-        print(f"AUTUMN_SERVER_URL={autumn.url}")
-        print("AUTUMN_SECRET_KEY=am_sk_test_stand_in\n")
-        print("Every customer has a portal page, except those whose ID begins with")
-        print('"unknown" (404), "busy" (429) or "slow" (no response).')
+        print("This is a stand-in for Autumn. Set these for your application:\n")
+        print(f"AUTUMN_SERVER_URL={autumn.url.replace('0.0.0.0', '127.0.0.1')}")
+        print(f"AUTUMN_SECRET_KEY={autumn.key}\n")
+        if args.all:
+            print(f"Every customer is {args.all}.")
+        else:
+            print("Every customer has a portal page, except those whose ID begins with")
+            print('"unknown" (404), "busy" (429) or "slow" (no response).')
         print("Your browser will warn of the page's certificate. Ctrl-C ends this.\n")
         sys.stdout.flush()
         with contextlib.suppress(KeyboardInterrupt):
@@ -280,7 +308,7 @@ params = OpenCustomerPortalParams(
     "{customer_id}", return_url="https://app.example.com/account"
 )
 try:
-    portal = open_customer_portal(params, server_url="{server_url}")
+    portal = open_customer_portal(params)
 except AutumnError as error:
     print(type(error).__name__, error, sep=": ")
 else:
@@ -294,16 +322,17 @@ def demo():
     runs = (
         ("A customer", KEY, "user_123"),
         ("A customer whom Autumn does not know", KEY, "unknown_user"),
-        ("A publishable key by mistake", "am_pk_test_public", "user_123"),
+        ("A Stripe key by mistake", "sk_test_of_stripe", "user_123"),
     )
     results = []
     with StandIn() as autumn:
         autumn.portal_url = DEMO_PORTAL_URL
         for title, key, customer_id in runs:
             autumn.exchanges.clear()
-            code = DEMO_SCRIPT.format(customer_id=customer_id, server_url=autumn.url)
+            code = DEMO_SCRIPT.format(customer_id=customer_id)
             print(f"\n=== {title}\n\n{textwrap.indent(code, '    ')}")
-            done = run_python("-c", code, cwd=MODULE.parent, AUTUMN_SECRET_KEY=key)
+            variables = {"AUTUMN_SERVER_URL": autumn.url, "AUTUMN_SECRET_KEY": key}
+            done = run_python("-c", code, cwd=MODULE.parent, **variables)
             print_exchanges(autumn.exchanges, key)
             print(f"{done.stdout}{done.stderr}exit status {done.returncode}")
             is_shown = DEMO_PORTAL_URL in done.stdout
@@ -362,7 +391,7 @@ class Peer(Server):
     """
 
     def __init__(self, test, *scripts, context=None):
-        super().__init__(None, scheme="https" if context else "http")
+        super().__init__(None, "https" if context else "http")
         last = itertools.repeat(scripts[-1] if scripts else [])
         self.scripts = itertools.chain(scripts[:-1], last)
         self.context = context
@@ -451,12 +480,6 @@ class Clock:
         self.now += seconds
 
 
-class LazyStr:
-    """Pretends to be a str, as the lazy proxies of Werkzeug, Django and wrapt do."""
-
-    __class__ = property(lambda self: str)
-
-
 class TestCase(unittest.TestCase):
     def setUp(self):
         environment = {
@@ -465,6 +488,7 @@ class TestCase(unittest.TestCase):
             if not name.lower().endswith("_proxy")
         }
         environment["AUTUMN_SECRET_KEY"] = KEY
+        environment.pop("AUTUMN_SERVER_URL", None)
         # Without it, urllib asks the settings of macOS or Windows for a proxy.
         environment["no_proxy"] = "*"
         # Tests may change os.environ: it is put back after each.
@@ -570,83 +594,102 @@ def chain_of(error):
 
 
 class ErrorTests(TestCase):
-    def test_the_base_classes_of_each_error(self):
-        for error_type, bases in (
-            (AutumnError, (Exception,)),
-            (AutumnValidationError, (AutumnError, ValueError)),
-            (AutumnAPIError, (AutumnError,)),
-            (AutumnConnectionError, (AutumnError,)),
-            (AutumnTimeoutError, (AutumnConnectionError, TimeoutError)),
-        ):
-            self.assertEqual(error_type.__bases__, bases)
-
-    def test_errors_have_their_attributes_and_survive_pickle_and_copy(self):
-        for error, attributes, text in (
-            (AutumnValidationError("url", problem="bad"), ["url"], "url: bad"),
-            (AutumnAPIError(404, message="m"), [404, "m", None, None], "404: m"),
-            (AutumnAPIError(429, "m", "c", 7), [429, "m", "c", 7], "429 c: m"),
-            (AutumnConnectionError("m"), [], "m"),
-            (AutumnTimeoutError("m"), [], "m"),
+    def test_errors_keep_their_attributes_when_copied(self):
+        for error, base, attributes, text in (
+            (AutumnValidationError("url", problem="a"), ValueError, ["url"], "url: a"),
+            (AutumnAPIError(404, "m"), AutumnError, [404, "m", None, None], "404: m"),
+            (
+                AutumnAPIError(429, "m", "c", 7),
+                Exception,
+                [429, "m", "c", 7],
+                "429 c: m",
+            ),
+            (AutumnConnectionError("m"), AutumnError, [], "m"),
+            (AutumnTimeoutError("m"), TimeoutError, [], "m"),
         ):
             with self.subTest(error=error):
                 self.assert_raises_clean(type(error), mock.Mock(side_effect=error))
+                self.assertIsInstance(error, base)
                 self.assertEqual(list(vars(error).values()), attributes)
                 self.assertEqual(str(error), text)
+        self.assertTrue(issubclass(AutumnTimeoutError, AutumnConnectionError))
 
-    def test_str_is_one_printable_line_of_at_most_500_characters(self):
-        dirty = "a\r\n\tb\x1b[31m\u2028c\u202ed\ud800\x00"
-        clean = "a b?[31m c?d??"
-        self.assertEqual(str(AutumnAPIError(500, dirty)), f"500: {clean}")
-        self.assertEqual(str(AutumnTimeoutError(dirty)), clean)
-        self.assertEqual(str(AutumnValidationError("f", dirty)), f"f: {clean}")
-        self.assertEqual(str(AutumnConnectionError("x" * 500)), "x" * 500)
-        self.assertEqual(str(AutumnConnectionError("x" * 501)), "x" * 497 + "...")
-        self.assertEqual(str(AutumnAPIError(1, "x" * 999)), f"1: {'x' * 494}...")
+    def test_str_is_one_printable_line_of_500_characters(self):
+        dirty, clean = "a\r\n\tb\x1b[31m\u2028c\u202ed\ud800\x00", "a b?[31m c?d??"
+        for error, text in (
+            (AutumnAPIError(500, dirty), f"500: {clean}"),
+            (AutumnTimeoutError(dirty), clean),
+            (AutumnValidationError("f", dirty), f"f: {clean}"),
+            (AutumnConnectionError("x" * 500), "x" * 500),
+            (AutumnConnectionError("x" * 501), "x" * 497 + "..."),
+            (AutumnAPIError(1, "x" * 999), f"1: {'x' * 494}..."),
+        ):
+            self.assertEqual(str(error), text)
 
 
 # --- Params and response ---
 
 
+class LazyStr:
+    """Pretends to be a str, as the lazy proxies of Werkzeug, Django and wrapt do."""
+
+    __class__ = property(lambda self: str)
+
+
 class ParamsTests(TestCase):
-    def test_every_visible_ascii_id_of_up_to_1024_characters_passes(self):
+    def test_any_visible_ascii_id_passes(self):
         """Autumn's rule for new IDs has changed twice: older customers must get in."""
         visible = "".join(map(chr, range(0x21, 0x7F)))
         for value in ("a", "jane.doe@example.com", visible, "x" * 1024):
             params = OpenCustomerPortalParams(value, configuration_id=value)
+
             self.assertEqual(params.customer_id, value)
             self.assertEqual(params.configuration_id, value)
 
     def test_other_ids_are_refused_and_not_shown(self):
         """The message names the field, and says what came instead of the value."""
-        table = [
+        rows = [
             ("", "a str of length 0"),
             ("x" * 1025, "a str of length 1025"),
             (b"SENTINEL", "of type bytes"),
             (["SENTINEL"], "of type list"),
-            (True, "of type bool"),
-            (7, "7"),
-            (LazyStr(), "of type LazyStr"),
+            (True, "the bool True"),
+            (7, "the int 7"),
+            (0.5, "the float 0.5"),
         ]
         for invisible in "\x00 \n\x7f\x80\u017f\u2028\ud800":
             for value in (f"SENTINEL{invisible}", f"{invisible}SENTINEL"):
-                table.append((value, "a str of length 9"))
-        for value, actual in table:
-            for field in ("customer_id", "configuration_id"):
-                with self.subTest(field=field, actual=actual):
-                    make, fields = OpenCustomerPortalParams, {"customer_id": "a"}
-                    error = self.assert_refused(field, make, **{**fields, field: value})
-                    must_be = "must be " if type(value) is str else "must be a str: "
-                    rule = f"{must_be}1 to 1024 visible ASCII characters"
-                    self.assertEqual(str(error), f"{field}: {rule}; it is {actual}")
+                rows.append((value, "a str of length 9"))
+        for (value, actual), field in itertools.product(
+            rows, ("customer_id", "configuration_id")
+        ):
+            with self.subTest(field=field, actual=actual):
+                fields = {"customer_id": "a", field: value}
+
+                error = self.assert_refused(field, OpenCustomerPortalParams, **fields)
+
+                a_str = "" if isinstance(value, str) else "a str: "
+                rule = f"must be {a_str}1 to 1024 visible ASCII characters"
+                self.assertEqual(str(error), f"{field}: {rule}; it is {actual}")
         self.assert_refused("customer_id", OpenCustomerPortalParams, None)
 
-    def test_to_dict_has_the_names_of_the_typescript_type_and_no_absent_field(self):
+    def test_a_lazy_str_is_a_type_error(self):
+        for fields in (
+            {"customer_id": LazyStr()},
+            {"customer_id": "a", "configuration_id": LazyStr()},
+            {"customer_id": "a", "return_url": LazyStr()},
+        ):
+            with self.assertRaises(TypeError):
+                OpenCustomerPortalParams(**fields)
+
+    def test_to_dict_has_the_names_of_the_sdk(self):
         full = {"customerId": "c", "configurationId": "b", "returnUrl": "https://x"}
         params = OpenCustomerPortalParams("c", "b", "https://x")
+
         self.assertEqual(list(params.to_dict().items()), list(full.items()))
         self.assertEqual(OpenCustomerPortalParams("c").to_dict(), {"customerId": "c"})
 
-    def test_params_and_responses_are_frozen_compared_and_hashed(self):
+    def test_params_and_responses_are_frozen_values(self):
         for value in (PARAMS, OpenCustomerPortalResponse("c", PORTAL_URL)):
             with self.assertRaises(dataclasses.FrozenInstanceError):
                 value.customer_id = "d"
@@ -685,7 +728,7 @@ class URLTests(TestCase):
                 params = OpenCustomerPortalParams("a", return_url=url)
                 self.assertEqual(params.return_url, url)
 
-    def test_bad_urls_are_refused_wherever_a_url_is_due(self):
+    def test_bad_urls_are_refused_everywhere(self):
         urls = [*self.BAD.split(), "", "https://" + "a" * 8185, "http\u017f://x"]
         for char in self.INVISIBLE:
             urls += [f"{char}https://x", f"https://x{char}", f"https://x{char}y:1"]
@@ -699,32 +742,26 @@ class URLTests(TestCase):
                 with self.subTest(field=field, url=ascii(url)[:99]):
                     self.assert_refused(field, call, url)
 
-    def test_the_message_names_the_rules_and_what_came(self):
+    def test_the_message_begins_with_what_to_write(self):
         """Web frameworks have classes for URLs, whose str() would be a good one."""
-
-        class URL:
-            def __str__(self):
-                return "https://useautumn.com/SENTINEL"
-
         rule = (
-            "an http or https URL of at most 8192 visible ASCII characters, with a host"
-            " and perhaps a port of at most 65535, and without a user name, double"
-            " quotes, angle brackets, or a backslash in the path"
+            "a full http or https URL, such as https://app.example.com/account, of at"
+            " most 8192 visible ASCII characters, without a user name, a port above"
+            " 65535, double quotes, angle brackets, or a backslash in the path"
         )
         for value, text in (
-            ("SENTINEL", f"{rule}; it is a str of length 8"),
-            ("https://x/ SENTINEL", f"{rule}; it is a str of length 19"),
-            (URL(), f"a str: {rule}; it is of type URL"),
-            (LazyStr(), f"a str: {rule}; it is of type LazyStr"),
-            (b"https://x", f"a str: {rule}; it is of type bytes"),
-            (5, f"a str: {rule}; it is 5"),
+            ("/SENTINEL", f"{rule}; it is a str of length 9"),
+            (pathlib.PurePath("x"), f"a str: {rule}; it is of type "),
+            (5, f"a str: {rule}; it is the int 5"),
         ):
             with self.subTest(value=value):
+                fields = {"customer_id": "a", "return_url": value}
+
                 error = self.assert_refused(
-                    "return_url", OpenCustomerPortalParams, "a", return_url=value
+                    "return_url", OpenCustomerPortalParams, **fields
                 )
 
-                self.assertEqual(str(error), f"return_url: must be {text}")
+                self.assertTrue(str(error).startswith(f"return_url: must be {text}"))
 
 
 class ResponseTests(TestCase):
@@ -732,26 +769,26 @@ class ResponseTests(TestCase):
         """The portal session exists by then, whatever ID the customer got years ago."""
         for customer_id in (None, "", "Jos\u00e9 P.", "x" * 5000, "a\0b\ud800"):
             response = OpenCustomerPortalResponse(customer_id, PORTAL_URL)
-            self.assertEqual(response.customer_id, customer_id)
-            self.assertEqual(
-                list(response.to_dict().items()),
-                [("customerId", customer_id), ("url", PORTAL_URL)],
-            )
-        for bad in (5, True, b"SENTINEL", ["SENTINEL"], LazyStr()):
-            error = self.assert_refused(
-                "customer_id", OpenCustomerPortalResponse, bad, PORTAL_URL
-            )
-            self.assertIn("customer_id: must be a str or None; it is ", str(error))
+
+            fields = [("customerId", customer_id), ("url", PORTAL_URL)]
+            self.assertEqual(list(response.to_dict().items()), fields)
+        for bad in (5, b"SENTINEL", ["SENTINEL"]):
+            arguments = (OpenCustomerPortalResponse, bad, PORTAL_URL)
+
+            error = self.assert_refused("customer_id", *arguments)
+
+            self.assertIn("must be a str or None; it is ", str(error))
 
     def test_the_url_is_https(self):
         self.assertEqual(OpenCustomerPortalResponse(None, "HTTPS://x").url, "HTTPS://x")
         for url in ("http://SENTINEL", "HTTP://SENTINEL"):
             error = self.assert_refused("url", OpenCustomerPortalResponse, None, url)
-            message = "url: must be an https URL, not an http one; it is a str of"
-            self.assertEqual(str(error), f"{message} length 15")
 
-    def test_repr_leaves_the_url_out(self):
+            self.assertIn("url: must be an https URL, not an http one", str(error))
+
+    def test_repr_omits_the_url(self):
         response = OpenCustomerPortalResponse("cus_123", PORTAL_URL)
+
         for text in (repr(response), str(response), f"{response}"):
             self.assertEqual(text, "OpenCustomerPortalResponse(customer_id='cus_123')")
 
@@ -765,18 +802,23 @@ class BuildRequestTests(TestCase):
     def refuse(self, field, **options):
         return self.assert_refused(field, build_request, PARAMS, **options)
 
-    def test_the_request(self):
+    def test_the_request_that_autumn_expects(self):
         fields = {
             "customer_id": "cus_123",
             "configuration_id": "bpc_1",
             "return_url": "https://useautumn.com",
         }
+        self.patch("autumn_portal.API_VERSION", "2.3.0")
+
         request = build_request(OpenCustomerPortalParams(**fields))
+        short = build_request(OpenCustomerPortalParams("c"))
+
         self.assertIsInstance(request, urllib.request.Request)
         self.assertEqual(request.get_method(), "POST")
         self.assertEqual(request.full_url, "https://api.useautumn.com" + self.PATH)
-        self.assertEqual(json.loads(request.data), fields)
         self.assertIsInstance(request.data, bytes)
+        self.assertEqual(json.loads(request.data), fields)
+        self.assertEqual(json.loads(short.data), {"customer_id": "c"})
         self.assertEqual(
             {name.lower(): value for name, value in request.header_items()},
             {
@@ -784,51 +826,54 @@ class BuildRequestTests(TestCase):
                 "accept": "application/json",
                 "content-type": "application/json",
                 "user-agent": f"autumn-portal/{autumn_portal.__version__}",
-                "x-api-version": "2.2.0",
+                "x-api-version": "2.3.0",
             },
         )
-        request = build_request(OpenCustomerPortalParams("c"))
-        self.assertEqual(json.loads(request.data), {"customer_id": "c"})
 
-    def test_the_key_comes_from_the_argument_then_the_environment(self):
-        """It is in a header that no redirect takes along."""
-        for argument, key in ((None, KEY), ("am_sk_live_x", "am_sk_live_x")):
+    def test_the_key_is_an_argument_or_a_variable(self):
+        """It is in a header that redirects drop."""
+        for argument, key in (
+            (None, KEY),
+            ("am_sk_live_x", "am_sk_live_x"),
+            ("am_oauth_x", "am_oauth_x"),
+            ("am_jwt_x", "am_jwt_x"),
+        ):
             request = build_request(PARAMS, secret_key=argument)
+
             headers = {"Authorization": f"Bearer {key}"}
             self.assertEqual(request.unredirected_hdrs, headers)
             self.assertNotIn("Authorization", request.headers)
 
-    def test_a_key_that_cannot_be_one_is_refused(self):
-        """The message says if the environment has it, and never shows any of it."""
-        not_ascii = "contains white space, a newline or a character that is not visible"
-        table = [
-            ("", "", "is empty"),
-            (f" {KEY}", "", f"{not_ascii} ASCII"),
-            ("am_pk_SENTINEL", "", "is a publishable key (am_pk_...)"),
-            ("am_pkSENTINEL", "", "is a publishable key (am_pk_...)"),
-            (KEY.encode(), "a str: ", "is of type bytes"),
-            (12345678, "a str: ", "is of type int"),
-            (LazyStr(), "a str: ", "is of type LazyStr"),
-        ]
-        for suffix in ("\n", "\r\n", " ", "\nX-Other: 1", "\u00e9", "\x7f", "\x00"):
-            table.append((KEY + suffix, "", f"{not_ascii} ASCII"))
-        for key, a_str, problem in table:
+    def test_other_keys_are_refused_and_not_shown(self):
+        """Another company's key must not be sent to Autumn."""
+        not_set = "is not set, or empty"
+        not_ascii = "contains white space or a character that is not visible ASCII"
+        not_autumn = "does not begin with am_sk"
+        rows = [("", not_set), (f" {KEY}", not_ascii)]
+        for suffix in ("\n", "\r\n", " ", "\nX-Other: 1", "\u00e9", "\x7f"):
+            rows.append((KEY + suffix, not_ascii))
+        for start in (
+            "sk_live_",
+            "rk_test_",
+            "AM_SK_",
+            "am-sk_",
+            "am_pk_",
+            "am_pk",
+            '"am_sk_',
+        ):
+            rows.append((f"{start}SENTINEL", not_autumn))
+        rule = "secret_key: must be an Autumn secret key (am_sk_...); "
+        for key, problem in rows:
             with self.subTest(key=ascii(key)):
-                rule = f"secret_key: must be {a_str}an Autumn secret key (am_sk_...); "
-                options = {"secret_key": key}
-                error = self.refuse("secret_key", **options)
+                error = self.refuse("secret_key", secret_key=key)
                 self.assertEqual(str(error), f"{rule}it {problem}")
-                if type(key) is str and "\0" not in key and key.isascii():
-                    os.environ["AUTUMN_SECRET_KEY"] = key
+
+                # Not os.environ, which has no room for some characters in some locales.
+                with mock.patch("os.environ", {"AUTUMN_SECRET_KEY": key}):
                     error = self.refuse("secret_key")
-                    self.assertEqual(str(error), f"{rule}AUTUMN_SECRET_KEY {problem}")
-
-    def test_a_key_that_is_not_set_is_refused(self):
+                self.assertEqual(str(error), f"{rule}AUTUMN_SECRET_KEY {problem}")
         del os.environ["AUTUMN_SECRET_KEY"]
-
-        error = self.refuse("secret_key")
-
-        self.assertTrue(str(error).endswith("; AUTUMN_SECRET_KEY is not set"), error)
+        self.assertIn(f"AUTUMN_SECRET_KEY {not_set}", str(self.refuse("secret_key")))
 
     def test_server_urls_that_pass(self):
         urls = """
@@ -839,9 +884,10 @@ class BuildRequestTests(TestCase):
         for server_url in urls.split():
             with self.subTest(server_url=server_url):
                 request = build_request(PARAMS, server_url=server_url)
+
                 self.assertEqual(request.full_url, server_url.rstrip("/") + self.PATH)
 
-    def test_server_urls_that_do_not(self):
+    def test_server_urls_that_are_refused(self):
         insecure = (
             "must be https, because the request carries the key; http needs"
             " allow_http=True, except to localhost, 127.0.0.0/8 and [::1]; it is"
@@ -851,35 +897,62 @@ class BuildRequestTests(TestCase):
             http://autumn:8080 http://api.useautumn.com http://localhost. http://127.1
             http://localhost.evil.example http://127.evil.example http://128.0.0.1
             http://0.0.0.0 http://[::2] http://[::ffff:127.0.0.1] HTTP://SENTINEL
-            http://notlocalhost http://localhost.x http://[127::1]
+            http://notlocalhost http://[127::1]
         """
         with_extra = """
             https://api.useautumn.com/v1 https://api.useautumn.com/v1//
             https://x.example/autumn/v1/ https://x.example/?SENTINEL https://x.example#
-            https://x.example/#SENTINEL https://x.example?
-            http://127.0.0.1/v1
+            https://x.example/#SENTINEL https://x.example? http://127.0.0.1/v1
         """
         for problem, urls in ((insecure, not_loopback), (extra, with_extra)):
             for server_url in urls.split():
                 with self.subTest(server_url=server_url):
-                    options = {"server_url": server_url}
-                    error = self.refuse("server_url", **options)
+                    error = self.refuse("server_url", server_url=server_url)
+
                     self.assertIn(f"server_url: {problem}", str(error))
 
-    def test_only_true_allows_http_to_another_host(self):
+    def test_the_server_is_an_argument_a_variable_or_autumns(self):
+        """The variable is read at each call: an .env file may be loaded after import."""
+        for argument, variable, server_url in (
+            (None, None, "https://api.useautumn.com"),
+            (None, "", "https://api.useautumn.com"),
+            (None, "http://127.0.0.1:8080/", "http://127.0.0.1:8080"),
+            ("https://x.example", "http://127.0.0.1:8080", "https://x.example"),
+            ("https://x.example", "not a URL", "https://x.example"),
+        ):
+            with self.subTest(argument=argument, variable=variable):
+                os.environ.pop("AUTUMN_SERVER_URL", None)
+                if variable is not None:
+                    os.environ["AUTUMN_SERVER_URL"] = variable
+
+                request = build_request(PARAMS, server_url=argument)
+
+                self.assertEqual(request.full_url, server_url + self.PATH)
+
+    def test_a_bad_server_variable_is_named(self):
+        for value in ("autumn:8080", "http://autumn:8080", "https://autumn/v1"):
+            with self.subTest(value=value):
+                os.environ["AUTUMN_SERVER_URL"] = value
+
+                error = self.refuse("server_url")
+
+                end = f"; AUTUMN_SERVER_URL is a str of length {len(value)}"
+                self.assertTrue(str(error).endswith(end), error)
+        self.refuse("server_url", server_url="")
+
+    def test_only_true_allows_http(self):
         """The "false" of an environment variable is truthy."""
         for server_url in ("http://autumn:8080", "HTTP://[fd00::1]:80/autumn"):
-            options = {"server_url": server_url, "allow_http": True}
-            request = build_request(PARAMS, **options)
+            request = build_request(PARAMS, server_url=server_url, allow_http=True)
             self.assertEqual(request.full_url, server_url + self.PATH)
-            for value in (False, None, "false", "true", "True", 1, ["SENTINEL"]):
-                options["allow_http"] = value
+
+            for value in (False, None, "false", "True", 1, ["SENTINEL"]):
                 for call in (build_request, open_customer_portal):
                     with self.subTest(value=value, call=call):
+                        options = {"server_url": server_url, "allow_http": value}
                         self.assert_refused("server_url", call, PARAMS, **options)
         for server_url in ("http://autumn:8080/v1", "ftp://autumn", "http://a@b"):
-            options = {"server_url": server_url, "allow_http": True}
-            self.refuse("server_url", **options)
+            self.refuse("server_url", server_url=server_url, allow_http=True)
 
 
 # --- parse_response ---
@@ -899,92 +972,97 @@ class ParseResponseTests(TestCase):
                 parse_response(200, {}, body),
                 OpenCustomerPortalResponse("cus_123", PORTAL_URL),
             )
-        for customer_id in (None, "", "Jos\u00e9 P.", "x" * 1300, "a\0b"):
+        for customer_id in (None, "", "Jos\u00e9 P.", "x" * 1300):
             body = json.dumps({"customer_id": customer_id, "url": PORTAL_URL}).encode()
             self.assertEqual(parse_response(200, {}, body).customer_id, customer_id)
         body = json.dumps({"url": PORTAL_URL}).encode()
         self.assertIsNone(parse_response(200, {}, body).customer_id)
 
-    def test_a_200_that_cannot_be_used_says_why_and_shows_nothing(self):
-        no_object = "no portal session: the body is not a JSON object"
-        no_url = "no portal session: the JSON has no url"
-        bad_url = "no portal session: url: must be an http or https URL of at most 8192"
-        no_str = "no portal session: url: must be a str: an http or https URL"
-        bad_id = "no portal session: customer_id: must be a str or None; it is of type"
-        for body, message in (
-            (b"", no_object),
-            (b"<html>SENTINEL", no_object),
-            (BODY[:-1], no_object),
-            (BODY + b"SENTINEL", no_object),
-            (b"\xff" + BODY, no_object),
-            (b"[" * 100_000, no_object),
-            (b'"SENTINEL"', no_object),
-            (b"[" + BODY + b"]", no_object),
-            (b"null", no_object),
+    def test_an_unusable_200_says_why_and_quotes_nothing(self):
+        no_url = "no portal session: the body is not a JSON object with a url"
+        url, customer_id = (
+            "no portal session: url: ",
+            "no portal session: customer_id: ",
+        )
+        for body, start in (
+            (b"", no_url),
+            (b"<html>SENTINEL", no_url),
+            (BODY[:-1], no_url),
+            (BODY + b"SENTINEL", no_url),
+            (b"\xff" + BODY, no_url),
+            (b"[" * 100_000, no_url),
+            (b'"SENTINEL"', no_url),
+            (b"[" + BODY + b"]", no_url),
+            (b"null", no_url),
             (b"{}", no_url),
             (b'{"url": null, "message": "SENTINEL", "code": "SENTINEL"}', no_url),
-            (b'{"url": ""}', bad_url),
-            (b'{"url": "javascript:SENTINEL"}', bad_url),
-            (b'{"url": "http://SENTINEL"}', "no portal session: url: must be an https"),
-            (b'{"url": ["SENTINEL"]}', no_str),
-            (b'{"url": "https://x", "customer_id": ["SENTINEL"]}', bad_id),
+            (b'{"url": ""}', url),
+            (b'{"url": "javascript:SENTINEL"}', url),
+            (b'{"url": "http://SENTINEL"}', url),
+            (b'{"url": ["SENTINEL"]}', url),
+            (b'{"url": "https://x", "customer_id": ["SENTINEL"]}', customer_id),
         ):
             with self.subTest(body=body[:60]):
                 error = self.parse_error(200, body)
 
-                self.assertTrue(error.message.startswith(message), error)
+                self.assertTrue(error.message.startswith(start), error)
                 self.assertIsNone(error.code)
                 self.assertEqual(chain_of(error), [error])
 
-    def test_a_body_that_is_a_str_fails_with_every_status(self):
-        for status in (200, 201, 302, 404, 500):
-            for body in (BODY.decode(), "", None):
-                with self.subTest(status=status), self.assertRaises(TypeError):
-                    parse_response(status, {}, body)
+    def test_the_body_must_be_bytes(self):
+        for status, body in itertools.product((200, 302, 404), (BODY.decode(), None)):
+            with self.subTest(status=status), self.assertRaises(TypeError):
+                parse_response(status, {}, body)
 
-    def test_without_a_message_the_start_of_the_body_is_shown(self):
+    def test_without_a_message_the_body_is_quoted(self):
         for body, message in (
             (b"Too many requests,\r\nplease.", "Too many requests, please."),
-            (b"<html>\n<h1>502</h1>", "<html> <h1>502</h1>"),
             (b"caf\xc3\xa9 \xff", "caf\u00e9 \ufffd"),
             (b"x" * 100_000, "x" * 397 + "..."),
             (b"\xef\xbb\xbferror code: 1010", "error code: 1010"),
             (b"[" * 100_000, "[" * 397 + "..."),
-            (b"", "the body is empty"),
             (b" \n", "the body is empty"),
+            *(
+                (text.encode(), text)
+                for text in (
+                    '["a"]',
+                    '{"message": "cut o',
+                    '{"message": 5, "code": 5}',
+                    '{"message": null, "code": {}}',
+                    '{"message": " ", "code": "\\n"}',
+                )
+            ),
         ):
             with self.subTest(body=body[:40]):
                 error = self.parse_error(502, body)
-                self.assertEqual((error.message, error.code), (message, None))
-        for text in (
-            '["a"]',
-            '{"message": "cut o',
-            '{"message": 5, "code": 5}',
-            '{"message": null, "code": {}}',
-            '{"message": " ", "code": "\\n"}',
-        ):
-            with self.subTest(text=text):
-                error = self.parse_error(502, text.encode())
-                self.assertEqual((error.message, error.code), (text, None))
-        self.assertEqual(self.parse_error(199, b"x").message, "x")
 
-    def test_an_error_carries_the_servers_message_and_code_as_printable_lines(self):
-        fields = {"message": "Customer x not found", "code": "customer_not_found"}
-        for prefix in (b"", b"\xef\xbb\xbf", b" \n"):
-            error = self.parse_error(404, prefix + json.dumps(fields).encode())
-            self.assertEqual({"message": error.message, "code": error.code}, fields)
-        fields = {"message": "a\n\ud800" + "b" * 999, "code": "c\x00" * 99}
-        error = self.parse_error(400, json.dumps(fields).encode())
-        self.assertEqual(error.message, "a ?" + "b" * 394 + "...")
-        self.assertEqual(error.code, "c?" * 30 + "c...")
+                self.assertEqual((error.message, error.code), (message, None))
+
+    def test_the_servers_message_and_code_become_printable(self):
+        for message, code, shown in (
+            ("Customer x not found", "customer_not_found", None),
+            ("a\n\ud800" + "b" * 999, "c\x00" * 99, "a ?" + "b" * 394 + "..."),
+        ):
+            for prefix in (b"", b"\xef\xbb\xbf", b" \n"):
+                fields = {"message": message, "code": code}
+                error = self.parse_error(404, prefix + json.dumps(fields).encode())
+
+                self.assertEqual(error.message, shown or message)
+                self.assertEqual(error.code, "c?" * 30 + "c..." if shown else code)
 
     def test_what_looks_like_a_key_is_masked(self):
         """Autumn's message for an unknown key quotes its first 15 characters."""
         for text, masked in (
-            (f"Invalid secret key: {KEY[:15]}***", "Invalid secret key: am_sk***"),
-            (f"{KEY}\n{KEY}", "am_sk*** am_sk***"),
-            (f"key={KEY}, no am_sk", "key=am_sk*** no am_sk***"),
-            ("x" * 50 + KEY, "x" * 50 + "am_sk***"),  # too long for a code: cut first
+            (f"Invalid secret key: {KEY[:15]}***", "Invalid secret key: am_sk_***"),
+            (f"{KEY}\n{KEY}", "am_sk_*** am_sk_***"),
+            (f"key={KEY}, no am_sk", "key=am_sk_*** no am_sk"),
+            (
+                "am_oauth_SENTINEL am_jwt_SENTINEL am_pk_x",
+                "am_oauth_*** am_jwt_*** am_pk_x",
+            ),
+            (f"'{KEY}' <b>{KEY}</b>", "'am_sk_***' <b>am_sk_***</b>"),
+            (f'"{KEY}",{KEY}\\n{KEY}', '"am_sk_***",am_sk_***\\nam_sk_***'),
+            ("x" * 50 + KEY, "x" * 50 + "am_sk_***"),  # too long for a code: cut first
         ):
             with self.subTest(text=text):
                 body = json.dumps({"message": text, "code": text}).encode()
@@ -995,36 +1073,38 @@ class ParseResponseTests(TestCase):
                 self.assertEqual((error.message, error.code), (masked, masked))
                 self.assertEqual(plain.message, masked)
 
-    def test_every_status_but_200_is_an_error(self):
-        """A body that looks like a portal session is not taken for one."""
-        for status in (100, 101, 199, 201, 204, 299, 300, 399, 400, 500, 999):
-            self.parse_error(status, BODY.replace(b"SENTINEL", b""))
-
-    def test_nothing_of_a_2xx_or_3xx_is_quoted(self):
+    def test_of_other_2xx_and_3xx_nothing_is_quoted(self):
         """It may be part of a portal session."""
+        not_followed = "redirects are not followed"
         fields = b'{"message": "SENTINEL", "code": "SENTINEL"}'
-        for status in (201, 299, 300, 302, 399):
-            message = "redirects are not followed"
-            if status < 300:
-                message = "not a portal session: expected status 200"
+        for status, message in (
+            (201, "not a portal session: expected status 200"),
+            (299, "not a portal session: expected status 200"),
+            (300, not_followed),
+            (399, not_followed),
+        ):
             for body in (BODY, BODY[:-1], b"SENTINEL", fields):
                 error = self.parse_error(status, body)
+
                 self.assertEqual((error.message, error.code), (message, None))
+        for status in (199, 400, 999):
+            self.assertEqual(self.parse_error(status, b"x").message, "x")
 
     def test_retry_after_is_whole_seconds_or_none(self):
-        table = [("0", 0), ("1", 1), ("007", 7), (" 8 ", 8), ("999999999", 999_999_999)]
-        others = ("-1", "+1", "1.5", "1e3", "1_0", "soon", "\u0663", "\u00b2", "")
-        for value in (*others, "1000000000", "Wed, 21 Oct 2026 07:28:00 GMT"):
-            table.append((value, None))
-        for value, seconds in table:
-            for name in ("Retry-After", "retry-after", "RETRY-AFTER"):
-                with self.subTest(name=name, value=value):
-                    error = self.parse_error(429, b"x", {"Date": "today", name: value})
-                    self.assertEqual(error.retry_after, seconds)
-        message = http.client.HTTPMessage()
-        message["retry-after"] = "5"
-        for headers in (message, types.MappingProxyType(dict(message))):
-            self.assertEqual(self.parse_error(503, b"x", headers).retry_after, 5)
+        rows = [("0", 0), ("1", 1), ("007", 7), (" 8 ", 8), ("999999999", 999_999_999)]
+        for value in ("-1", "+1", "1.5", "1e3", "1_0", "soon", "\u0663", "\u00b2", ""):
+            rows.append((value, None))
+        rows += [("1000000000", None), ("Wed, 21 Oct 2026 07:28:00 GMT", None)]
+        for (value, seconds), name in itertools.product(
+            rows, ("Retry-After", "retry-after", "RETRY-AFTER")
+        ):
+            with self.subTest(name=name, value=value):
+                error = self.parse_error(429, b"x", {"Date": "today", name: value})
+
+                self.assertEqual(error.retry_after, seconds)
+        headers = http.client.HTTPMessage()
+        headers["retry-after"] = "5"
+        self.assertEqual(self.parse_error(503, b"x", headers).retry_after, 5)
         self.assertIsNone(self.parse_error(503, b"x").retry_after)
 
 
@@ -1032,39 +1112,38 @@ class ParseResponseTests(TestCase):
 
 
 class OpenTests(TestCase):
-    def test_a_portal_session(self):
-        url = self.start_stand_in().url
+    def test_the_server_receives_the_request(self):
+        autumn = self.start_stand_in()
+        autumn.key = "am_sk_other"
         params = OpenCustomerPortalParams("jane.doe@example.com", "bpc_1", "https://x")
+        options = {"server_url": autumn.url, "secret_key": "am_sk_other"}
 
-        portal = open_customer_portal(params, server_url=url)
+        portal = open_customer_portal(params, **options)
 
         expected = OpenCustomerPortalResponse("jane.doe@example.com", PORTAL_URL)
         self.assertEqual(portal, expected)
-
-    def test_the_server_receives_the_request_and_little_else(self):
-        autumn = self.start_stand_in()
-        open_customer_portal(PARAMS, server_url=autumn.url, secret_key="am_sk_other")
         ((line, headers, body, _, _),) = autumn.exchanges
-        request = build_request(PARAMS, server_url=autumn.url, secret_key="am_sk_other")
-        expected = {
-            **{name.title(): value for name, value in request.header_items()},
-            "Accept-Encoding": "identity",
-            "Connection": "close",
-            "Content-Length": str(len(body)),
-            "Host": autumn.url[len("http://") :],
-        }
+        request = build_request(params, **options)
         self.assertEqual(line, "POST /v1/billing.open_customer_portal HTTP/1.1")
-        headers = {name.title(): value for name, value in headers.items()}
-        self.assertEqual(headers, expected)
         self.assertEqual(json.loads(body), json.loads(request.data))
+        self.assertEqual(
+            {name.title(): value for name, value in headers.items()},
+            {
+                **{name.title(): value for name, value in request.header_items()},
+                "Accept-Encoding": "identity",
+                "Connection": "close",
+                "Content-Length": str(len(body)),
+                "Host": autumn.url[len("http://") :],
+            },
+        )
 
-    def test_a_bad_key_or_limit_is_refused_before_anything_is_sent(self):
+    def test_bad_limits_and_keys_are_refused_before_sending(self):
         peer = Peer(self, [http_response()])
         nan, inf = float("nan"), float("inf")
-        timeouts = (0, -1.5, nan, inf, 86_400.1, 10**400, True, None, "SENTINEL", 1j)
+        timeouts = (0, -1.5, nan, inf, 86_400.1, 10**400, None, "SENTINEL", 1j)
         for field, values, rule in (
             ("timeout", timeouts, "a number above 0 and at most 86400"),
-            ("max_retries", (-1, 2.0, "2", None, False), "an int of 0 or more"),
+            ("max_retries", (-1, 2.0, "2", None), "an int of 0 or more"),
         ):
             for value in values:
                 with self.subTest(field=field, value=value):
@@ -1074,46 +1153,50 @@ class OpenTests(TestCase):
                         field, open_customer_portal, PARAMS, **options
                     )
 
-                    actual = f"of type {type(value).__name__}"
-                    if type(value) in (int, float):
-                        actual = str(value)[:100]
-                    elif type(value) is str:
-                        actual = f"a str of length {len(value)}"
-                    self.assertIn(
-                        f"{field}: must be {rule}; it is {actual}", str(error)
-                    )
-        self.assert_call_raises(AutumnValidationError, peer.url, secret_key=f"{KEY}\n")
+                    self.assertIn(f"{field}: must be {rule}; it is ", str(error))
+        for key in (f"{KEY}\n", "sk_live_SENTINEL"):
+            self.assert_call_raises(AutumnValidationError, peer.url, secret_key=key)
         self.assertEqual(peer.requests, [])
-        for value in (0.5, 5, 86_400):
-            options = {"timeout": value, "max_retries": 0}
-            open_customer_portal(PARAMS, server_url=peer.url, **options)
+
+    def test_subclasses_of_numbers_are_limits(self):
+        """NumPy's float64 is a float, and a member of an IntEnum an int."""
+        peer = Peer(self, [http_response()])
+        number = enum.IntEnum("Number", {"NONE": 0})
+
+        for timeout in (type("float64", (float,), {})(5), 86_400, 1, 0.5):
+            portal = open_customer_portal(
+                PARAMS, server_url=peer.url, timeout=timeout, max_retries=number.NONE
+            )
+
+            self.assertEqual(portal.url, PORTAL_URL)
 
     def test_redirects_are_not_followed(self):
         """One request, and the second server receives none."""
         other = Peer(self, [http_response()])
-        path = "/v1/billing.open_customer_portal"
-        for status in (301, 302, 303, 307, 308):
-            for location in (other.url + path, path, "https://["):
-                with self.subTest(status=status, location=location):
-                    header = f"Location: {location}"
-                    peer = Peer(self, [http_response(status, BODY, header)])
-                    error = self.assert_call_raises(AutumnAPIError, peer.url)
-                    self.assertEqual(error.status, status)
-                    self.assertEqual(len(peer.requests), 1)
+        location = f"Location: {other.url}/v1/billing.open_customer_portal"
+        scripts = [[http_response(status, BODY, location)] for status in (302, 307)]
+        peer = Peer(self, *scripts)
+
+        for status in (302, 307):
+            error = self.assert_call_raises(AutumnAPIError, peer.url)
+            self.assertEqual(error.status, status)
+
         other.close()
-        self.assertEqual(other.requests, [])
+        self.assertEqual((len(peer.requests), other.requests), (2, []))
 
     def test_http_clients_debug_output_stays_off(self):
         """It shows the key, and is a global that others may have turned on."""
-        output = io.StringIO()
         self.patch("http.client.HTTPConnection.debuglevel", 1)
-        with contextlib.redirect_stdout(output):
+        peer = Peer(self, [http_response()], context=server_context())
+
+        with contextlib.redirect_stdout(io.StringIO()) as output:
             open_customer_portal(PARAMS, server_url=self.start_stand_in().url)
-            peer = Peer(self, [http_response()], context=server_context())
             open_customer_portal(PARAMS, server_url=peer.url, context=client_context())
+
         self.assertEqual(output.getvalue(), "")
 
-    def test_the_connection_is_closed_even_while_an_error_is_kept(self):
+    def test_every_connection_is_closed(self):
+        """Even while the error of the call is kept."""
         connect, sockets, kept = socket.create_connection, [], []
 
         def record(*args):
@@ -1123,12 +1206,14 @@ class OpenTests(TestCase):
         cut = http_response()[:-5]
         scripts = ([http_response(), 5], [http_response(404)], [cut], [cut, RESET], [])
         self.patch("socket.create_connection", record)
+
         for script in scripts:
             try:
                 url = Peer(self, script).url
                 open_customer_portal(PARAMS, server_url=url, max_retries=0)
             except AutumnError as error:
                 kept.append(error)
+
         self.assertEqual(len(kept), 4)
         self.assertEqual([each.fileno() for each in sockets], [-1] * len(scripts))
 
@@ -1139,6 +1224,8 @@ class SecretTests(TestCase):
     def failures(self):
         """Yield a name, environment variables and options of calls that must fail."""
         refusing = "127.0.0.1:{1}".format(*self.refusing_address())
+        bad_id = BODY.replace(b'"cus_123"', b"[]")
+        impossible = b"HTTP/1.1 200 X\r\nContent-Length: 9%d\r\n\r\n" % 10**19
         for name, script in (
             ("closed", []),
             ("a timeout", [9]),
@@ -1148,23 +1235,16 @@ class SecretTests(TestCase):
             ("a body that quotes the key", [http_response(401, KEY.encode())]),
             ("a redirect to a secret", [http_response(302, BODY)]),
             ("a 200 that cannot be used", [http_response(200, BODY + b"}")]),
-            (
-                "a 200 with a bad ID",
-                [http_response(200, BODY.replace(b'"cus_123"', b"5"))],
-            ),
-            (
-                "an absurd length",
-                [b"HTTP/1.1 200 X\r\nContent-Length: 9%d\r\n\r\n" % 10**19],
-            ),
+            ("a 200 with a bad ID", [http_response(200, bad_id)]),
+            ("an impossible length", [impossible]),
         ):
             timeout = 0.1 if name == "a timeout" else 5
             yield name, {}, {"server_url": Peer(self, script).url, "timeout": timeout}
-        yield "refused", {}, {"server_url": f"http://{refusing}"}
-        yield "an argument", {}, {"server_url": f"http://{refusing}", "secret_key": KEY}
+        yield "refused", {}, {"server_url": f"http://{refusing}", "secret_key": KEY}
         tls = Peer(self, [http_response()], context=server_context())
         yield "an unverified certificate", {}, {"server_url": tls.url}
-        proxies = [f"socks5://u:SENTINEL@{refusing}", f"https://u:SENTINEL@{refusing}"]
-        proxies += ["http://u:SENTINEL@127.0.0.1:99999", f"u:SENTINEL@{refusing}"]
+        proxies = [f"socks5://u:SENTINEL@{refusing}", f"u:SENTINEL@{refusing}"]
+        proxies.append("http://u:SENTINEL@127.0.0.1:99999")
         for status in (407, 502):
             echo = f"HTTP/1.1 {status} Got Basic u:SENTINEL\r\n\r\n".encode()
             proxies.append(f"http://u:SENTINEL@127.0.0.1:{Peer(self, [echo]).port}")
@@ -1176,51 +1256,24 @@ class SecretTests(TestCase):
     REFUSALS = (
         ("a key with a newline", {"AUTUMN_SECRET_KEY": f"{KEY}\n"}, {}),
         ("a newline in the argument", {}, {"secret_key": f"{KEY}\n"}),
-        ("bytes", {}, {"secret_key": KEY.encode()}),
+        ("another company's key", {}, {"secret_key": "sk_live_SENTINEL"}),
         ("a bad server_url", {}, {"server_url": "http://autumn.example"}),
         ("and a key", {}, {"server_url": "http://autumn.example", "secret_key": KEY}),
     )
 
-    def test_an_error_has_one_frame_of_the_module_and_no_secret_in_it(self):
+    def test_an_error_has_one_frame_without_secrets(self):
         for name, environment, options in (*self.failures(), *self.REFUSALS):
             with self.subTest(name), mock.patch.dict(os.environ, environment):
                 error = self.fail_to(open_customer_portal, max_retries=0, **options)
 
                 self.assert_one_frame_without_secrets(error, "open_customer_portal")
 
-    def test_a_refusal_of_build_request_has_one_frame_and_no_secret_in_it(self):
+    def test_a_refused_request_has_one_frame_without_secrets(self):
         for name, environment, options in self.REFUSALS:
             with self.subTest(name), mock.patch.dict(os.environ, environment):
                 error = self.fail_to(build_request, **options)
 
                 self.assert_one_frame_without_secrets(error, "build_request")
-
-    @unittest.skipIf(sys.implementation.name == "pypy", "PyPy counts no references")
-    def test_an_error_leaves_no_reference_cycle(self):
-        """One would keep the caller's local variables until the garbage collector runs."""
-
-        def call(options):
-            local = threading.Event()
-            self.fail_to(open_customer_portal, **options)
-            return weakref.ref(local)
-
-        self.stop_clock()
-        for name, script in (
-            ("refused", None),
-            ("404", [http_response(404)]),
-            ("closed", []),
-            ("cut short", [http_response()[:-1]]),
-            ("a 200 that cannot be used", [http_response(200, b"{}")]),
-        ):
-            url = Peer(self, script).url if script is not None else "http://h"
-            with self.subTest(name):
-                gc.collect()
-                gc.disable()
-                self.addCleanup(gc.enable)
-
-                local = call({"server_url": url})
-
-                self.assertIsNone(local())
 
     def fail_to(self, call, **options):
         try:
@@ -1247,6 +1300,77 @@ class SecretTests(TestCase):
         return "".join(f"{each!r} {getattr(each, '__dict__', '')}" for each in values)
 
 
+class ProxySettingTests(TestCase):
+    def parse(self, setting):
+        return autumn_portal._parse_proxy(setting)
+
+    def test_settings_with_and_without_a_scheme(self):
+        for setting, address, userinfo in (
+            ("proxy.example", "proxy.example:80", ""),
+            ("http://proxy.example:3128", "proxy.example:3128", ""),
+            ("HTTP://proxy.example:3128/", "proxy.example:3128", ""),
+            ("//user:pw@proxy.example", "proxy.example:80", "user:pw"),
+            ("user:pw@127.0.0.1:443", "127.0.0.1:443", "user:pw"),
+            ("user@h:65535/path?x#y", "h:65535", "user"),
+            ("http://@[::1]", "[::1]:80", ""),
+            ("http://u:p@[::1]:8080", "[::1]:8080", "u:p"),
+            ("user:p//w@h", "h:80", "user:p//w"),
+            ("user:p://w@h", "h:80", "user:p://w"),
+        ):
+            with self.subTest(setting=setting):
+                self.assertEqual(self.parse(setting), (address, userinfo))
+
+    def test_a_password_may_contain_any_character(self):
+        for char in "/#?@%\\: \n\u00fc\udcff\ud800":
+            with self.subTest(char=ascii(char)):
+                setting = f"http://user:p{char}w@proxy.example:3128"
+
+                address, userinfo = self.parse(setting)
+
+                self.assertEqual(address, "proxy.example:3128")
+                self.assertEqual(userinfo, f"user:p{char}w")
+
+    def test_a_setting_without_host_and_port_is_refused(self):
+        for setting in (
+            "http://u:SENTINEL@127.0.0.1:99999",
+            "http://u:SENTINEL@b\u00fccher.example",
+            "http://u:SENTINEL@b%C3%BCcher.example",
+            "http://u:SENTINEL@",
+            "http:SENTINEL",
+            "http:/SENTINEL",
+            "http://h:SENTINEL",
+            "http://SENTINEL:2024#SENTINEL@proxy.example:80800",
+            "SENTINEL:2024/SENTINEL@${PROXY}:3128",
+            "socks5://SENTINEL:2024/SENTINEL@bad host",
+            "//",
+        ):
+            with self.subTest(setting=setting):
+                error = self.assert_raises_clean(
+                    AutumnConnectionError, self.parse, setting
+                )
+
+                message = "the proxy setting has no valid host and port"
+                self.assertEqual(str(error), message)
+                self.assertEqual(chain_of(error), [error])
+
+    def test_only_http_proxies_are_supported(self):
+        """urllib would ignore the scheme and send the password in clear."""
+        for setting, address in (
+            ("https://u:SENTINEL@proxy.example:8443/SENTINEL", "proxy.example:8443"),
+            ("socks5://u:SENTINEL@proxy.example", "proxy.example"),
+            ("socks5h://[::1]:1080", "[::1]:1080"),
+        ):
+            with self.subTest(setting=setting):
+                error = self.assert_raises_clean(
+                    AutumnConnectionError, self.parse, setting
+                )
+
+                message = "only http:// proxies are supported"
+                self.assertEqual(
+                    str(error), f"cannot use the proxy {address}: {message}"
+                )
+
+
 class ProxyTests(TestCase):
     URL = "https://autumn.example"
     BAD_GATEWAY = b"HTTP/1.1 502 Bad\r\n\r\n"
@@ -1270,13 +1394,15 @@ class ProxyTests(TestCase):
         header = re.search(rb"\r\nProxy-Authorization: Basic (\S+)\r\n", request)
         return base64.b64decode(header[1]) if header else None
 
-    def test_the_proxy_that_is_found_at_first_is_asked_for_a_tunnel_each_time(self):
+    def test_each_attempt_asks_the_first_proxy_for_a_tunnel(self):
         """It sees no key."""
         self.stop_clock().sleep = lambda _: self.use_proxy("http://127.0.0.1:1")
         for script in ([self.BAD_GATEWAY], []):
             proxy = Peer(self, script)
             self.use_proxy(proxy.url)
+
             self.assert_attempts(3, self.fail_through_proxy())
+
             self.assertEqual(len(proxy.requests), 3)
             (request,) = set(proxy.requests)
             self.assertIn(b"CONNECT autumn.example:443 ", request)
@@ -1288,12 +1414,14 @@ class ProxyTests(TestCase):
         proxy = Peer(self, [b"HTTP/1.1 200 OK\r\n\r\n", TLS, http_response()])
         address = f"127.0.0.1:{proxy.port}"
         self.use_proxy(f"http://user:SENTINEL@{address}")
-        error = self.fail_through_proxy()
-        self.assertIn(f"through the proxy {address} after 1 attempt: ", str(error))
-        self.assertIsInstance(error.__cause__, ssl.SSLCertVerificationError)
         context = client_context()
         context.check_hostname = False
+
+        error = self.fail_through_proxy()
         portal = open_customer_portal(PARAMS, server_url=self.URL, context=context)
+
+        self.assertIn(f"through the proxy {address} after 1 attempt: ", str(error))
+        self.assertIsInstance(error.__cause__, ssl.SSLCertVerificationError)
         self.assertEqual(portal.url, PORTAL_URL)
         *_, connect, request = proxy.requests
         self.assertEqual(self.proxy_authorization(connect), b"user:SENTINEL")
@@ -1301,30 +1429,24 @@ class ProxyTests(TestCase):
         self.assertIn(b"\r\nHost: autumn.example\r\n", request)
         self.assertIn(f"\r\nAuthorization: Bearer {KEY}\r\n".encode(), request)
 
-    def test_a_failure_on_the_way_names_the_proxy_without_its_password(self):
-        """A proxy without a port means port 80. HTTPS:// goes through a proxy too."""
-        for variable, host, port in (
-            ("http://SENTINEL:SENTINEL@proxy.example", "proxy.example", 80),
-            ("SENTINEL:SENTINEL@127.0.0.1:443", "127.0.0.1", 443),
-            ("http://u:SENTINEL@[::1]", "[::1]", 80),
-            ("http://u:SENTINEL@[::1]:65535", "[::1]", 65535),
-            ("http://u:SENTINEL@h:8080/SENTINEL", "h", 8080),
-        ):
-            with self.subTest(variable=variable):
-                self.use_proxy(variable)
-                resolve = self.patch("socket.getaddrinfo", side_effect=OSError("no"))
-                url = "HTTPS://autumn.example"
-                error = self.fail_through_proxy(server_url=url, max_retries=0)
-                self.assertEqual(resolve.call_args[0][:2], (host.strip("[]"), port))
-                route = f"response from {self.URL} through the proxy {host}:{port}"
-                self.assertIn(f"{route} after 1 attempt: no", str(error))
+    def test_an_unreachable_proxy_is_named_without_its_password(self):
+        """HTTPS:// goes through a proxy too."""
+        self.use_proxy("http://SENTINEL:SENTINEL@proxy.example")
+        resolve = self.patch("socket.getaddrinfo", side_effect=OSError("no"))
+
+        error = self.fail_through_proxy(server_url="HTTPS://autumn.example")
+
+        self.assertEqual(resolve.call_args[0][:2], ("proxy.example", 80))
+        route = f"response from {self.URL} through the proxy proxy.example:80"
+        self.assertIn(f"{route} after 3 attempts: no", str(error))
 
     def test_a_refused_password_is_offered_once(self):
-        """Three offers of it can lock an account."""
+        """Three offers of it can lock an account. A proxy was seen that echoes it."""
         self.stop_clock()
-        for status, attempts in ((407, 1), (403, 1), (400, 1), (502, 3), (503, 3)):
+        for status, attempts in ((407, 1), (499, 1), (502, 3)):
             with self.subTest(status=status):
-                proxy = Peer(self, [f"HTTP/1.1 {status} No\r\n\r\n".encode()])
+                echo = f"HTTP/1.1 {status} Got user:SENTINEL\r\n\r\n".encode()
+                proxy = Peer(self, [echo])
                 self.use_proxy(f"http://user:SENTINEL@127.0.0.1:{proxy.port}")
 
                 error = self.fail_through_proxy()
@@ -1332,123 +1454,64 @@ class ProxyTests(TestCase):
                 self.assert_attempts(attempts, error)
                 self.assertEqual(len(proxy.requests), attempts)
                 for request in proxy.requests:
-                    self.assertEqual(
-                        self.proxy_authorization(request), b"user:SENTINEL"
-                    )
-
-    def test_only_the_status_of_a_proxys_refusal_is_quoted(self):
-        """A proxy was seen that echoes the credentials."""
-        for echo in ("Got user:SENTINEL", "", "No \x1b[2J"):
-            with self.subTest(echo=echo):
-                proxy = Peer(self, [f"HTTP/1.1 407 {echo}\r\n\r\n".encode()])
-                self.use_proxy(f"http://user:SENTINEL@127.0.0.1:{proxy.port}")
-
-                error = self.fail_through_proxy()
-
-                end = "after 1 attempt: the proxy responded with status 407"
+                    offered = self.proxy_authorization(request)
+                    self.assertEqual(offered, b"user:SENTINEL")
+                end = f": the proxy responded with status {status}"
                 self.assertTrue(str(error).endswith(end), error)
                 self.assertEqual(chain_of(error), [error])
 
-    def test_a_proxy_that_is_not_http_is_refused_before_anything_is_sent(self):
-        """urllib would ignore the scheme and send the password in clear."""
-        peer = Peer(self)
-        address = f"127.0.0.1:{peer.port}"
-        for variable, name in (
-            (f"https://u:SENTINEL@{address}", f"the proxy {address}"),
-            (f"socks5://u:SENTINEL@{address}", f"the proxy {address}"),
-            ("http://u:SENTINEL@127.0.0.1:99999", "a proxy"),
-            ("http://u:SENTINEL@b%C3%BCcher.example", "a proxy"),
-            ("http://u:SENTINEL@", "a proxy"),
-            ("http://SENTINEL/SENTINEL@b%C3%BCcher.example", "a proxy"),
-            ("http:SENTINEL", "a proxy"),
-            ("http:/SENTINEL", "a proxy"),
-            ("http://h:SENTINEL", "a proxy"),
-            ("http://SENTINEL:2024#SENTINEL@proxy.example:80800", "a proxy"),
-            ("SENTINEL:2024/SENTINEL@${PROXY}:3128", "a proxy"),
-            ("http://SENTINEL:pw@word/SENTINEL@", "a proxy"),
-            ("socks5://SENTINEL:2024/SENTINEL@bad host", "a proxy"),
-            ("//", "a proxy"),
-        ):
-            with self.subTest(variable=variable):
-                self.use_proxy(variable)
-                with mock.patch("socket.getaddrinfo", side_effect=AssertionError):
-                    error = self.fail_through_proxy()
-                start = f"could not get a response from {self.URL} through {name}: "
-                self.assertIn(f"{start}only http:// proxies are supported", str(error))
-        peer.close()
-        self.assertEqual(peer.requests, [])
-
-    def test_a_password_may_have_any_character_and_the_value_blanks_around_it(self):
+    def test_the_user_and_password_are_offered_decoded(self):
         proxy = Peer(self, [b"HTTP/1.1 407 No\r\n\r\n"])
-        address = f"127.0.0.1:{proxy.port}"
-        table = [
-            (f"http://us%40er:p%2Fw%C3%BC@{address}/", b"us@er:p/w\xc3\xbc"),
-            (f"http://user:\u00fc@{address}?x#y", b"user:\xc3\xbc"),
-            (f"http://user:p\udcff@{address}", b"user:p\xff"),
-            (f"http://user:p%FF@{address}", b"user:p\xff"),
-            (f"HTTP://user:pw@{address}", b"user:pw"),
-            (f"user:pw@{address}", b"user:pw"),
-            (f"user:p//w@{address}", b"user:p//w"),
-            (f"//user:pw@{address}", b"user:pw"),
-            (f" http://user:pw@{address}\t\n", b"user:pw"),
-            (f"http://user:a://b@{address}", b"user:a://b"),
-            (f"http://user@{address}", b"user:"),
-            (f"http://@{address}", None),
-            (f"http://user:p\ud800@{address}", None),  # cannot be encoded
-            (address, None),
-        ]
-        for char in "/#?@%\\: \n":
-            table.append((f"http://user:p{char}w@{address}", f"user:p{char}w".encode()))
         os.environ["no_proxy"] = ""
-        for variable, credentials in table:
-            with self.subTest(variable=variable):
+        for userinfo, credentials in (
+            ("us%40er:p%2Fw%C3%BC", b"us@er:p/w\xc3\xbc"),
+            ("user:\u00fc%FF\udcfe", b"user:\xc3\xbc\xff\xfe"),
+            ("user", b"user:"),
+            ("", None),
+        ):
+            with self.subTest(userinfo=userinfo):
                 # Not os.environ, which has no room for some characters in some locales.
-                proxies = {"https": variable}
-                self.patch("urllib.request.getproxies", return_value=proxies)
-                proxy.requests.clear()
+                setting = f" http://{userinfo}@127.0.0.1:{proxy.port}\t\n"
+                self.patch("urllib.request.getproxies", return_value={"https": setting})
 
                 self.fail_through_proxy()
 
-                (request,) = proxy.requests or (b"",)
-                self.assertEqual(self.proxy_authorization(request), credentials)
+                offered = self.proxy_authorization(proxy.requests[-1])
+                self.assertEqual(offered, credentials)
 
-    def test_no_proxy_is_honored(self):
-        """It is asked first: a proxy that would be refused does not matter then."""
+    def test_no_proxy_is_checked_before_the_proxy(self):
         resolve = self.patch("socket.getaddrinfo", side_effect=OSError)
-        for variable, no_proxy in (
+        for setting, no_proxy in (
             ("http://127.0.0.1:1", "autumn.example"),
             ("socks5://127.0.0.1:1", "autumn.example"),
             ("", ""),
         ):
-            with self.subTest(variable=variable):
-                self.use_proxy(variable, no_proxy=no_proxy)
+            with self.subTest(setting=setting):
+                self.use_proxy(setting, no_proxy=no_proxy)
 
                 error = self.fail_through_proxy(max_retries=1)
 
                 self.assertEqual(resolve.call_args[0][:2], ("autumn.example", 443))
                 self.assertNotIn("proxy", str(error))
-                self.assertIn(" after 2 attempts: ", str(error))
 
     def test_http_and_loopback_never_use_a_proxy(self):
-        """Over http, a proxy would see the key."""
-        urls = [self.start_stand_in().url]
-        urls += [Peer(self, [http_response()], context=server_context()).url]
-        for variable in ("http://127.0.0.1:1", "socks5://127.0.0.1:1"):
-            self.use_proxy(variable, http_proxy=variable, all_proxy=variable)
-            for url in urls:
-                options = {"server_url": url, "context": client_context()}
-                open_customer_portal(PARAMS, **options)
-            for url in (
-                "http://autumn:8443",
-                "https://LocalHost:8443",
-                "https://127.8.8.8:8443",
-                "https://[::1]:8443",
-            ):
-                options = {"server_url": url, "allow_http": True, "max_retries": 0}
-                with mock.patch("socket.getaddrinfo", side_effect=OSError) as resolve:
-                    self.fail_through_proxy(**options)
-                host = url.split("://")[1][:-5].strip("[]")
-                self.assertEqual(resolve.call_args[0][:2], (host, 8443))
+        """Over http, a proxy would see the key. On macOS, looking one up can crash."""
+        look_up = self.patch("urllib.request.getproxies", side_effect=AssertionError)
+        tls = Peer(self, [http_response()], context=server_context())
+        for url in (self.start_stand_in().url, tls.url):
+            open_customer_portal(PARAMS, server_url=url, context=client_context())
+        for url in (
+            "http://autumn:8443",
+            "https://LocalHost:8443",
+            "https://127.8.8.8:8443",
+            "https://[::1]:8443",
+        ):
+            with mock.patch("socket.getaddrinfo", side_effect=OSError) as resolve:
+                self.fail_through_proxy(server_url=url, allow_http=True, max_retries=0)
+
+            host = url.split("://")[1][:-5].strip("[]")
+            self.assertEqual(resolve.call_args[0][:2], (host, 8443))
+        look_up.assert_not_called()
 
 
 class TLSTests(TestCase):
@@ -1458,13 +1521,15 @@ class TLSTests(TestCase):
         # gevent, eventlet and truststore replace ssl.SSLContext.
         self.patch("ssl.SSLContext", type("SSLContext", (), {}))
         create = self.patch("ssl.create_default_context", side_effect=AssertionError)
+
         with mock.patch.object(context, "wrap_socket", wraps=context.wrap_socket) as it:
             portal = open_customer_portal(PARAMS, server_url=peer.url, context=context)
+
         self.assertEqual(portal.url, PORTAL_URL)
         it.assert_called_once()
         create.assert_not_called()
 
-    def test_a_certificate_that_does_not_verify_is_not_tried_again(self):
+    def test_an_unverified_certificate_is_not_tried_again(self):
         """Neither one of an unknown CA nor one for another name."""
         peer = Peer(self, [http_response()], context=server_context())
         self.patch_resolver(autumn_example=[("127.0.0.1", peer.port)])
@@ -1473,25 +1538,14 @@ class TLSTests(TestCase):
             ("https://autumn.example", client_context()),
         ):
             error = self.assert_call_raises(AutumnConnectionError, url, context=context)
+
             self.assert_attempts(1, error)
             self.assertIn("certificate verify failed", str(error))
             self.assertIsInstance(error.__cause__, ssl.SSLCertVerificationError)
         self.assertEqual(peer.requests, [])
 
-    def test_the_default_context_is_made_once_and_verifies(self):
-        module = load_copy("fresh")
-        peer = Peer(self, [http_response()], context=server_context())
-        made = client_context()
-        create = self.patch("ssl.create_default_context", return_value=made)
-        params = module.OpenCustomerPortalParams("cus_123")
-        for _ in range(2):
-            module.open_customer_portal(params, server_url=peer.url)
-        create.assert_called_once_with()
-        self.assertEqual(made.verify_mode, ssl.CERT_REQUIRED)
-        self.assertTrue(made.check_hostname)
-
-    def test_a_certificate_that_does_not_verify_drops_the_default_context(self):
-        """The CAs may have been renewed, or unreadable when the context was made.
+    def test_the_default_context_verifies_and_is_kept(self):
+        """Until a certificate does not verify: the CAs may have been renewed.
 
         Another failure, here of the second call's first attempt, does not drop it.
         """
@@ -1509,62 +1563,14 @@ class TLSTests(TestCase):
             portal = module.open_customer_portal(params, server_url=peer.url)
 
         self.assertEqual(portal.url, PORTAL_URL)
-        self.assertEqual(create.call_count, 2)
-
-    def test_a_first_call_that_hangs_keeps_no_other_waiting(self):
-        """A lock would, and would hang children forked while it is held."""
-        module = load_copy("fresh")
-        peer = Peer(self, [http_response()], context=server_context())
-        made, begun, ended = client_context(), threading.Event(), threading.Event()
-
-        def make():
-            if not begun.is_set():
-                begun.set()
-                ended.wait(9)
-            return made
-
-        def call():
-            params = module.OpenCustomerPortalParams("cus_123")
-            return module.open_customer_portal(params, server_url=peer.url).url
-
-        self.patch("ssl.create_default_context", make)
-        with ThreadPoolExecutor(2) as pool:
-            first = pool.submit(call)
-            self.addCleanup(ended.set)
-            self.assertTrue(begun.wait(5))
-            second = pool.submit(call)
-            with contextlib.suppress(Exception):
-                second.exception(2)
-            self.assertEqual((first.done(), second.done()), (False, True))
-            ended.set()
-            self.assertEqual({first.result(5), second.result(5)}, {PORTAL_URL})
-
-    def test_a_file_of_the_tls_set_up_is_named_and_not_tried_again(self):
-        """An antivirus sets SSLKEYLOGFILE, to a file that Python may not open."""
-        if not hasattr(ssl.SSLContext, "keylog_filename"):
-            self.skipTest("this Python does not read SSLKEYLOGFILE")
-        folder = pathlib.Path(self.enter(tempfile.TemporaryDirectory()))
-        paths = [folder / "missing" / "keys.log", folder]
-        locked = folder / "locked.log"
-        locked.touch(0)
-        if not os.access(locked, os.W_OK):  # root may write everywhere
-            paths.append(locked)
-        url = Peer(self).url.replace("http", "https")
-        self.stop_clock()
-        for path in paths:
-            with self.subTest(path=path):
-                os.environ["SSLKEYLOGFILE"] = str(path)
-                module = load_copy("fresh")
-                params = module.OpenCustomerPortalParams("cus_123")
-                with self.assertRaises(module.AutumnConnectionError) as caught:
-                    module.open_customer_portal(params, server_url=url)
-                # Windows shows a path's backslashes twice.
-                self.assertIn(repr(str(path)), str(caught.exception))
-                self.assertIn(" after 1 attempt: ", str(caught.exception))
+        self.assertEqual(create.call_args_list, [mock.call()] * 2)
+        for context in contexts:
+            self.assertEqual(context.verify_mode, ssl.CERT_REQUIRED)
+            self.assertTrue(context.check_hostname)
 
 
 class AddressTests(TestCase):
-    def test_each_address_gets_an_equal_share_of_the_time_left(self):
+    def test_each_address_gets_an_equal_share(self):
         """Also in a second attempt, which gets what the first one left."""
         clock, tried = self.stop_clock(), []
 
@@ -1576,70 +1582,37 @@ class AddressTests(TestCase):
         self.patch_resolver(autumn=[("127.0.0.1", 1), ("127.0.0.2", 2), ("::1", 3)])
         self.patch("socket.create_connection", connect)
         options = {"allow_http": True, "timeout": 12, "max_retries": 1}
+
         self.assert_call_raises(AutumnConnectionError, "http://autumn", **options)
+
         shares = [("127.0.0.1", 1, 4), ("127.0.0.2", 2, 5.5), ("::1", 3, 10)]
         shares += [("127.0.0.1", 1, 2.917), ("127.0.0.2", 2, 3.875), ("::1", 3, 6.75)]
         self.assertEqual(tried, shares)
 
-    def test_a_connected_address_gets_all_the_time_left(self):
-        """The TLS handshake does, and the request that is sent, with TLS or without."""
-        connect, timeouts = socket.create_connection, []
+    def test_a_connection_gets_the_time_left(self):
+        """Also one that is made too late: 0 would mean non-blocking. It is closed."""
+        for seconds, timeout in ((1, 11), (60, 0.001)):
+            with self.subTest(seconds=seconds):
+                clock, sock = self.stop_clock(), mock.MagicMock()
 
-        def connect_slowly(*args):
-            clock.now += 1
-            sock = connect(*args)
-            self.addCleanup(sock.close)
-            send = functools.partial(fail, sock)
-            return mock.Mock(wraps=sock, sendall=send)
+                def connect(*_, clock=clock, seconds=seconds, sock=sock):
+                    clock.now += seconds
+                    return sock
 
-        def start_tls_slowly(sock, **_):
-            timeouts.append(sock.gettimeout())
-            clock.now += 3
-            return sock
-
-        def fail(sock, _):
-            timeouts.append(sock.gettimeout())
-            raise OSError("cannot send")
-
-        peer = Peer(self)
-        self.patch_resolver(autumn=[("127.0.0.1", peer.port), ("127.0.0.2", 2)])
-        self.patch("socket.create_connection", connect_slowly)
-        context = mock.MagicMock(wrap_socket=start_tls_slowly)
-        options = {"timeout": 12, "max_retries": 0, "context": context}
-        for scheme, expected in (("http", [11]), ("https", [11, 8])):
-            with self.subTest(scheme):
-                clock = self.stop_clock()
-                timeouts.clear()
+                self.patch("socket.create_connection", connect)
+                sock.sendall.side_effect = TimeoutError
+                options = {"timeout": 12, "max_retries": 0}
 
                 self.assert_call_raises(
-                    AutumnConnectionError,
-                    f"{scheme}://autumn",
-                    allow_http=True,
-                    **options,
+                    AutumnTimeoutError, "http://127.0.0.1:1", **options
                 )
 
-                self.assertEqual(timeouts, expected)
+                sock.settimeout.assert_called_once_with(timeout)
+                sock.close.assert_called()
 
-    def test_a_signal_handlers_time_limit_ends_the_call_at_the_first_address(self):
-        """A TimeoutError of the socket or the system leads to the next address."""
-        self.patch_resolver(autumn=[("127.0.0.1", 1), ("127.0.0.2", 2)])
-        for exception, tried in (
-            (socket.timeout("timed out"), 2),
-            (TimeoutError(errno.ETIMEDOUT, "Connection timed out"), 2),
-            (TimeoutError(), 1),
-            (TimeoutError("limit"), 1),
-        ):
-            with self.subTest(exception=repr(exception)):
-                it = self.patch("socket.create_connection", side_effect=exception)
-                options = {"allow_http": True}
-
-                self.assert_call_raises(AutumnTimeoutError, "http://autumn", **options)
-
-                self.assertEqual(it.call_count, tried)
-
-    def test_time_that_resolving_used_up_is_gone(self):
+    def test_time_that_resolving_took_is_gone(self):
         clock = self.stop_clock()
-        resolve, url = socket.getaddrinfo, "http://127.0.0.1:1"
+        resolve = socket.getaddrinfo
 
         def getaddrinfo(*args):
             clock.now += 60
@@ -1647,47 +1620,17 @@ class AddressTests(TestCase):
 
         self.patch("socket.getaddrinfo", getaddrinfo)
         connect = self.patch("socket.create_connection")
-        self.assert_call_raises(AutumnTimeoutError, url)
+
+        self.assert_call_raises(AutumnTimeoutError, "http://127.0.0.1:1")
+
         connect.assert_not_called()
 
-    def test_a_connection_that_is_made_too_late_is_closed(self):
-        """The TLS handshake gets a timeout all the same: 0 would mean non-blocking."""
-        connect, sockets, timeouts = socket.create_connection, [], []
+    def test_a_host_without_an_address_is_an_error(self):
+        self.patch("socket.getaddrinfo", return_value=[])
 
-        def connect_late(*args):
-            clock.now += 60
-            sockets.append(connect(*args))
-            return sockets[-1]
+        error = self.assert_call_raises(AutumnConnectionError, "http://127.0.0.1:1")
 
-        def wrap_socket(sock, **_):
-            timeouts.append(sock.gettimeout())
-            raise socket.timeout("timed out")
-
-        self.patch("socket.create_connection", connect_late)
-        context = mock.MagicMock(wrap_socket=wrap_socket)
-        for scheme in ("http", "https"):
-            with self.subTest(scheme):
-                clock = self.stop_clock()
-                url = Peer(self).url.replace("http", scheme)
-
-                self.assert_call_raises(AutumnTimeoutError, url, context=context)
-
-                self.assertEqual(sockets[-1].fileno(), -1)
-        self.assertGreater(*timeouts, 0)
-
-    def test_a_name_that_does_not_resolve(self):
-        self.stop_clock()
-        unknown = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        for effect, reason in (
-            ({"return_value": []}, "the host name has no address"),
-            ({"side_effect": unknown}, "Name or service not known"),
-        ):
-            resolve = self.patch("socket.getaddrinfo", **effect)
-            url = "http://autumn.example/billing"
-            error = self.assert_call_raises(AutumnConnectionError, url, allow_http=True)
-            self.assertEqual(resolve.call_count, 3)
-            start = "could not get a response from http://autumn.example after 3"
-            self.assertEqual(str(error), f"{start} attempts: {reason}")
+        self.assertIn("the host name has no address", str(error))
 
 
 class DeadlineTests(TestCase):
@@ -1695,7 +1638,6 @@ class DeadlineTests(TestCase):
         """Soon after the deadline, and never tried again."""
         status = b"HTTP/1.1 200 OK\r\n"
         headers = status + b"Content-Length: 1000\r\n\r\n"
-        dripping_status = drip(b"HTTP/1.1 200 " + b"x" * 99, 0.1)
         dripping_header = [status, *drip(b"X: y\r\n" * 50, 0.1)]
         interim_responses = [b"HTTP/1.1 100 X\r\n\r\n", 0.1] * 50
         dripping_body = [headers, *drip(b"x" * 100, 0.1)]
@@ -1704,7 +1646,6 @@ class DeadlineTests(TestCase):
         slow_tls = types.SimpleNamespace(wrap_socket=self.wrap_slowly)
         rows = (  # name, scripts, timeout in seconds, attempts, scheme or proxy, TLS
             ("no response", [[9]], 0.4, 1, "http", None),
-            ("a status line that drips", [dripping_status], 0.4, 1, "http", None),
             ("headers that drip", [dripping_header], 0.4, 1, "http", None),
             ("interim responses", [interim_responses], 0.4, 1, "http", None),
             ("a body that stops", [[headers, 0.6, b"x", 9]], 0.7, 1, "http", None),
@@ -1743,25 +1684,6 @@ class DeadlineTests(TestCase):
         time.sleep(0.5)
         return server_context().wrap_socket(*args, **options)
 
-    @unittest.skipUnless(hasattr(signal, "setitimer"), "Windows has no such signal")
-    def test_a_time_limit_of_a_signal_handler_ends_the_call(self):
-        """It is a TimeoutError long before the deadline, and not tried again."""
-
-        def stop(*_):
-            raise TimeoutError("0.1 s are over")
-
-        peer = Peer(self, [9])
-        self.addCleanup(
-            signal.signal, signal.SIGALRM, signal.signal(signal.SIGALRM, stop)
-        )
-        signal.setitimer(signal.ITIMER_REAL, 0.1)
-
-        error = self.assert_call_raises(AutumnTimeoutError, peer.url, timeout=5)
-
-        self.assert_attempts(1, error)
-        self.assertIn("0.1 s are over", str(error))
-        self.assertEqual(len(peer.requests), 1)
-
 
 class RetryTests(TestCase):
     def count_requests(self, error_type, *scripts, **options):
@@ -1770,27 +1692,33 @@ class RetryTests(TestCase):
         error = self.assert_call_raises(error_type, peer.url, **options)
         return len(peer.requests), error
 
-    def test_429_every_5xx_and_broken_connections_are_tried_again(self):
+    def test_429_5xx_and_broken_connections_are_tried_again(self):
         """Cloudflare adds 520 to 524."""
         self.stop_clock()
-        statuses = (429, 500, 501, 502, 503, 520, 521, 522, 523, 524, 599)
-        scripts = [[http_response(status, b"x")] for status in statuses]
+        scripts = [
+            [http_response(status, b"x")] for status in (429, 500, 502, 520, 599)
+        ]
         scripts += [[], [RESET], [http_response()[:-1]], [b"SSH-2.0-x\r\n"]]
         for script in (*scripts, [http_response(200, b" " * 1_050_000 + BODY)]):
             with self.subTest(script=str(script)[:50]):
                 peer = Peer(self, script, [http_response()])
+
                 portal = open_customer_portal(PARAMS, server_url=peer.url)
+
                 self.assertEqual(portal.url, PORTAL_URL)
                 self.assertEqual(len(peer.requests), 2)
                 self.assertEqual(peer.requests[0], peer.requests[1])
 
-    def test_other_statuses_and_an_unusable_200_are_not_tried_again(self):
+    def test_other_statuses_are_not_tried_again(self):
+        """Nor is a 200 that cannot be used."""
         self.stop_clock()
-        for status in (200, 201, 204, 302, 400, 401, 403, 404, 408, 409, 430, 499, 600):
+        for status in (200, 204, 302, 400, 404, 408, 428, 430, 499, 600):
             with self.subTest(status=status):
                 body = b"" if status == 204 else b"x"
                 response = http_response(status, body, "Retry-After: 1")
+
                 requests, _ = self.count_requests(AutumnAPIError, [response])
+
                 self.assertEqual(requests, 1)
 
     def test_at_most_max_retries_times(self):
@@ -1798,33 +1726,37 @@ class RetryTests(TestCase):
         unavailable = [http_response(503, b"x")]
         for number in (0, 1, 2, 4):
             options = {"max_retries": number}
-            requests, _ = self.count_requests(AutumnAPIError, unavailable, **options)
-            self.assertEqual(requests, number + 1)
-            requests, _ = self.count_requests(AutumnConnectionError, [], **options)
-            self.assertEqual(requests, number + 1)
 
-    def test_the_wait_is_retry_after_then_half_to_all_of_a_backoff_that_doubles(self):
-        """Drawn from the system's randomness: a snapshot restores one generator state."""
+            responses, _ = self.count_requests(AutumnAPIError, unavailable, **options)
+            closed, error = self.count_requests(AutumnConnectionError, [], **options)
+
+            self.assertEqual((responses, closed), (number + 1, number + 1))
+            self.assert_attempts(number + 1, error)
+
+    def test_the_wait_is_retry_after_and_a_backoff(self):
+        """Drawn from the system's randomness: SnapStart restores random's state."""
         for draw, waits in ((min, [0.125, 0.25, 0.5]), (max, [0.25, 0.5, 1])):
-            for value, seconds in (("2", 2), ("0", 0), ("-7", 0), ("7.5", 0)):
+            for value, seconds in (("2", 2), ("0", 0), ("-7", 0)):
                 clock = self.stop_clock()
                 uniform = "random.SystemRandom.uniform"
                 self.patch(uniform, lambda _, *bounds, draw=draw: draw(bounds))
                 limited = http_response(503, b"x", f"Retry-After: {value}")
+
                 self.count_requests(AutumnAPIError, [limited], max_retries=3)
+
                 self.assertEqual(clock.sleeps, [seconds + wait for wait in waits])
 
     def test_a_wait_past_the_deadline_is_not_begun(self):
         clock = self.stop_clock()
-        for seconds in ("10", "999999999"):
-            limited = http_response(429, b"x", f"Retry-After: {seconds}")
-            requests, error = self.count_requests(AutumnAPIError, [limited], timeout=10)
+        limited = http_response(429, b"x", "Retry-After: 10")
+
+        for error_type, script, timeout in (
+            (AutumnAPIError, [limited], 10.25),
+            (AutumnConnectionError, [], 0.25),
+        ):
+            requests, _ = self.count_requests(error_type, script, timeout=timeout)
+
             self.assertEqual((requests, clock.sleeps), (1, []))
-            self.assertEqual(error.retry_after, int(seconds))
-        options = {"timeout": 0.2}
-        requests, error = self.count_requests(AutumnConnectionError, [], **options)
-        self.assertEqual((requests, clock.sleeps), (1, []))
-        self.assert_attempts(1, error)
 
 
 class BrokenResponseTests(TestCase):
@@ -1832,48 +1764,27 @@ class BrokenResponseTests(TestCase):
     CHUNKED = STATUS + b"Transfer-Encoding: chunked\r\n\r\n"
 
     def test_no_complete_response_is_a_connection_error(self):
-        whole_chunk = b"%x\r\n" % len(BODY) + BODY
         length = self.STATUS + b"Content-Length: %d\r\n\r\n"
+        chunk = self.CHUNKED + b"%x\r\n" % len(BODY) + BODY
         for script in (
-            [],
-            [RESET],
             [self.STATUS, RESET],
             [b"HTTP/1."],
-            [b"\r\n"],
-            [b"HTTP/1.1 abc OK\r\n\r\n"],
-            [b"SSH-2.0-OpenSSH_9.6\r\n"],
-            [b"\x00\x00\x12\x04\x00\x00\x00\x00\x00"],  # HTTP/2
             [b"Tunnel connection failed: 407 no\r\n\r\n"],
             [PORTAL_URL.encode() + b"\r\n\r\n"],
-            [b"HTTP/" + KEY.encode() + b" 200 OK\r\n\r\n"],
-            [b"HTTP/1.1 200 " + b"x" * 70_000],
-            [self.STATUS + b"x" * 70_000],
-            [self.STATUS + b"X: y\r\n" * 5000 + b"\r\n" + BODY],
-            [http_response()[:-1]],
-            [http_response(500)[:-1]],
-            [length % 4_000_000_000_000_000 + BODY],
-            [length % 99_999_999_999_999_999_999 + BODY],
-            [self.CHUNKED + b"f" * 20 + b"\r\n" + BODY],
-            [self.CHUNKED + whole_chunk],
-            [self.CHUNKED + whole_chunk[:-9]],
-            [self.CHUNKED + PORTAL_URL.encode() + b"\r\n"],
+            [length % 4_000_000_000_000_000 + BODY],  # MemoryError
+            [length % 99_999_999_999_999_999_999 + BODY],  # OverflowError
+            [chunk],
+            [self.CHUNKED + PORTAL_URL.encode() + b"\r\n"],  # ValueError
         ):
             with self.subTest(script=str(script)[:60]):
-                options = {"server_url": Peer(self, script).url, "max_retries": 0}
-                error = self.assert_call_raises(AutumnConnectionError, **options)
+                peer = Peer(self, script)
+
+                error = self.assert_call_raises(
+                    AutumnConnectionError, peer.url, max_retries=0
+                )
+
                 self.assert_attempts(1, error)
-
-    def test_headers_on_which_the_email_package_fails_raise_an_autumn_error(self):
-        """It parses them. Depending on the Python, it fails with these or accepts them."""
-        for headers in (
-            b"Content-Type: multipart/x; a*=x; a*0=y",  # TypeError
-            b"Content-Type: message/rfc822\r\r" * 986,  # RecursionError
-        ):
-            with self.subTest(headers=headers[:40]):
-                url = Peer(self, [self.STATUS + headers + b"\r\n\r\n"]).url
-
-                with self.assertRaises(AutumnError):
-                    open_customer_portal(PARAMS, server_url=url, max_retries=0)
+                self.assertNotIn("407", str(error))
 
     def test_odd_but_complete_responses_are_accepted(self):
         chunk = b"%x;a=b\r\n" % len(BODY) + BODY
@@ -1887,21 +1798,22 @@ class BrokenResponseTests(TestCase):
         }.items():
             with self.subTest(name):
                 peer = Peer(self, script)
+
                 portal = open_customer_portal(PARAMS, server_url=peer.url, timeout=2)
+
                 self.assertEqual(portal.url, PORTAL_URL)
 
-    def test_at_most_1_mib_of_a_response_is_read_headers_included(self):
+    def test_at_most_1_mib_is_read_headers_included(self):
         start = b"HTTP/1.1 %d X\r\nContent-Length: %07d\r\n\r\n"
         length = 1_048_576 - len(start % (200, 0))
-        for extra, status in ((0, 200), (1, 200), (1, 404)):
-            size = length + extra
+        for size, status in ((length, 200), (length + 1, 200), (length + 1, 404)):
             peer = Peer(self, [start % (status, size), BODY.ljust(size)])
             options = {"server_url": peer.url, "max_retries": 0}
-            if extra:
+            if size == length:
+                open_customer_portal(PARAMS, **options)
+            else:
                 error = self.assert_call_raises(AutumnConnectionError, **options)
                 self.assertIn("1 MiB", str(error))
-            else:
-                open_customer_portal(PARAMS, **options)
 
 
 class ExceptionTests(TestCase):
@@ -1914,50 +1826,48 @@ class ExceptionTests(TestCase):
         for exception, attempts, reason in (
             (OSError("no route"), 3, "no route"),
             (OSError(), 3, "OSError"),
-            (OSError(errno.ENETUNREACH, "No network"), 3, "No network"),
+            (OSError(errno.ENETUNREACH, "No network"), 3, "[Errno {}] No network"),
             (ssl.SSLError(1, "tlsv1 alert"), 3, "tlsv1 alert"),
             (unverified, 1, "certificate verify failed"),
-            (FileNotFoundError(2, "No file", "a.log"), 1, "[Errno 2] No file: 'a.log'"),
-            (PermissionError(13, "Denied", "a.log"), 1, "[Errno 13] Denied: 'a.log'"),
             (http.client.IncompleteRead(BODY, 99), 3, "IncompleteRead"),
             (http.client.BadStatusLine(PORTAL_URL), 3, "BadStatusLine"),
             (UnicodeError(f"label too long: {KEY}"), 1, "UnicodeError"),
             (ValueError(f"Invalid header value {KEY!r}"), 1, "ValueError"),
-            (LookupError("unknown encoding: idna"), 1, "LookupError"),
-            (OverflowError("Python int too large"), 3, "OverflowError"),
-            (MemoryError(), 3, "MemoryError"),
+            (OverflowError("Python int too large"), 1, "OverflowError"),
+            (MemoryError(), 1, "MemoryError"),
         ):
             # What led to a failure may show a secret too.
             exception.__cause__ = exception.__context__ = KeyError(KEY)
             with self.subTest(exception=repr(exception)):
                 it = self.patch("socket.create_connection", side_effect=exception)
+
                 error = self.assert_call_raises(AutumnConnectionError, self.URL)
+
                 self.assertEqual(it.call_count, attempts)
                 s = "s" if attempts > 1 else ""
                 start = f"could not get a response from {self.URL} after {attempts}"
+                reason = reason.format(errno.ENETUNREACH)
                 self.assertEqual(str(error), f"{start} attempt{s}: {reason}")
                 is_kept = isinstance(exception, OSError)
                 self.assertIs(error.__cause__, exception if is_kept else None)
                 self.assertIsNone(error.__context__)
 
-    def test_a_timeout_is_known_by_its_type_and_not_tried_again(self):
-        """The deadline is 10 s away."""
-        for exception, reason in (
-            (socket.timeout("timed out"), "timed out"),
-            (TimeoutError(errno.ETIMEDOUT, "Timed out early"), "Timed out early"),
-            (TimeoutError(), "TimeoutError"),
+    def test_a_timeout_is_known_by_its_type(self):
+        """The deadline is 10 s away. A timeout is not tried again."""
+        for exception in (
+            socket.timeout("timed out"),
+            TimeoutError(errno.ETIMEDOUT, "Connection timed out"),
+            TimeoutError(),
         ):
             with self.subTest(exception=repr(exception)):
                 it = self.patch("socket.create_connection", side_effect=exception)
 
                 error = self.assert_call_raises(AutumnTimeoutError, self.URL)
 
-                self.assertTrue(
-                    str(error).endswith(f" after 1 attempt: {reason}"), error
-                )
+                self.assertIs(error.__cause__, exception)
                 self.assertEqual(it.call_count, 1)
 
-    def test_exceptions_of_your_own_process_pass_as_they_are(self):
+    def test_exceptions_of_your_own_process_pass(self):
         class SoftTimeLimitExceeded(Exception):
             """Like Celery's, which a signal handler raises."""
 
@@ -1970,6 +1880,7 @@ class ExceptionTests(TestCase):
                 RecursionError(),
                 RuntimeError("the network is blocked"),  # as pytest-recording does
                 ImportError("No module named '_ssl'"),
+                LookupError("unknown encoding: idna"),  # in a frozen Python
             ),
             ("http", "https"),
         ):
@@ -1981,11 +1892,43 @@ class ExceptionTests(TestCase):
 
                 self.assertIs(caught.exception, exception)
 
+    def test_a_bug_in_a_tracing_hook_passes(self):
+        """With its traceback, down to the line of the bug."""
+
+        def open_with_bug(*_):
+            return {}["no such key"]
+
+        self.patch("urllib.request.OpenerDirector.open", open_with_bug)
+
+        try:
+            open_customer_portal(PARAMS, server_url=self.URL)
+        except KeyError as error:
+            *_, last = traceback.extract_tb(error.__traceback__)
+
+        self.assertEqual(last.name, "open_with_bug")
+
+    @unittest.skipUnless(hasattr(signal, "setitimer"), "Windows has no such signal")
+    def test_an_alarm_during_a_wait_passes(self):
+        alarm = TimeoutError("0.1 s are over")
+
+        def ring(*_):
+            raise alarm
+
+        peer = Peer(self, [http_response(503, b"x", "Retry-After: 5")])
+        before = signal.signal(signal.SIGALRM, ring)
+        self.addCleanup(signal.signal, signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+
+        with self.assertRaises(TimeoutError) as caught:
+            open_customer_portal(PARAMS, server_url=peer.url)
+
+        self.assertIs(caught.exception, alarm)
+
 
 class ToolTests(TestCase):
     """Mock libraries, SOCKS wrappers and tracing agents replace the library's parts."""
 
-    def test_a_replaced_resolver_and_connection_get_the_librarys_arguments(self):
+    def test_replaced_functions_get_the_librarys_arguments(self):
         """As many, by position: others than these raise a TypeError."""
         autumn = self.start_stand_in()
         calls = []
@@ -2003,14 +1946,16 @@ class ToolTests(TestCase):
 
         self.patch("socket.getaddrinfo", getaddrinfo)
         self.patch("socket.create_connection", connect)
+
         url = "http://autumn.example"
         portal = open_customer_portal(PARAMS, server_url=url, allow_http=True)
+
         self.assertEqual(portal.url, PORTAL_URL)
         resolved = ("autumn.example", 80, 0, socket.SOCK_STREAM)
         self.assertEqual(calls, [resolved, (("fd00::1", 80), None)])
 
-    def test_a_tracing_agent_sees_the_call_and_no_key(self):
-        """Also the header that it adds reaches the server."""
+    def test_a_tracing_agent_sees_no_key(self):
+        """But it sees the call, and the header that it adds reaches the server."""
         for owner, name in (
             (urllib.request.OpenerDirector, "open"),
             (urllib.request.AbstractHTTPHandler, "do_open"),
@@ -2034,6 +1979,7 @@ class ToolTests(TestCase):
                     params = OpenCustomerPortalParams("unknown_x")
                     with self.assertRaises(AutumnAPIError):
                         open_customer_portal(params, server_url=autumn.url)
+
                 host = autumn.url[len("http://") :]
                 self.assertEqual(seen, ["POST", host, 200, "POST", host, 404])
                 for _, headers, *_ in autumn.exchanges:
@@ -2045,7 +1991,7 @@ class ToolTests(TestCase):
 
 
 class StandInTests(TestCase):
-    def test_the_portal_page_escapes_what_came_in_and_links_back(self):
+    def test_the_portal_page_escapes_and_links_back(self):
         autumn = self.start_stand_in()
         autumn.portal_url = None
         good = "https://app.example.com/?a='1'&b=2"
@@ -2062,23 +2008,62 @@ class StandInTests(TestCase):
                 self.assertIn(link, page)
                 self.assertIn("<b>&lt;script&gt;&amp;</b>", page)
 
-    def test_a_port_that_cannot_be_used_is_a_clear_error(self):
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            for port in (str(listener.getsockname()[1]), "99999", "http"):
-                with self.subTest(port=port):
-                    done = run_python(__file__, "serve", port)
+    def test_only_its_own_key_is_accepted(self):
+        """Autumn quotes the first 15 characters of another."""
+        autumn = self.start_stand_in()
 
-                    text = f"Port {port} of 127.0.0.1 cannot be used: "
+        for key, code in (
+            ("am_sk_test_wrong_key", "invalid_secret_key"),
+            ("am_oauth_x", "invalid_request"),
+        ):
+            error = self.assert_call_raises(AutumnAPIError, autumn.url, secret_key=key)
+
+            self.assertEqual((error.status, error.code), (401, code))
+        self.assertIn(b"am_sk_test_wron***", autumn.exchanges[0][-1])
+
+    def test_serve_says_what_to_set_and_logs(self):
+        """A line for each request, until Ctrl-C."""
+        command = [sys.executable, __file__, "serve", "0", "--host", "0.0.0.0"]
+        server = subprocess.Popen(
+            [*command, "--all", "unknown"], stdout=subprocess.PIPE, encoding="ascii"
+        )
+        self.addCleanup(server.stdout.close)
+        self.addCleanup(server.wait)
+        self.addCleanup(server.kill)
+        start = ""
+        while "Ctrl-C" not in start:
+            start += server.stdout.readline()
+        os.environ.update(re.findall(r"(?m)^(AUTUMN_\w+)=(.+)$", start))
+
+        error = self.assert_raises_clean(AutumnAPIError, open_customer_portal, PARAMS)
+
+        self.assertIn("127.0.0.1", os.environ["AUTUMN_SERVER_URL"])
+        self.assertEqual(error.code, "customer_not_found")
+        self.assertEqual(server.stdout.readline(), "\n")
+        self.assertEqual(server.stdout.readline(), "404 'cus_123'\n")
+
+    def test_serve_refuses_a_bad_address_clearly(self):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            taken = str(listener.getsockname()[1])
+            for arguments, text in (
+                ([taken], f"Cannot listen on port {taken} of 127.0.0.1: "),
+                (["99999"], "Cannot listen on port 99999 of 127.0.0.1: "),
+                (["http"], "usage: test_autumn_portal.py serve "),
+            ):
+                with self.subTest(arguments=arguments):
+                    done = run_python(__file__, "serve", *arguments)
+
                     self.assertTrue(done.stderr.startswith(text), done.stderr)
-                    self.assertEqual((done.returncode, done.stdout), (1, ""))
+                    self.assertEqual(done.stdout, "")
+                    self.assertNotEqual(done.returncode, 0)
 
 
 class DemoTests(TestCase):
-    def test_the_demo_shows_it_all_and_no_key(self):
-        stdout = io.StringIO()
-        with contextlib.redirect_stdout(stdout):
+    def test_the_demo_shows_it_all_but_the_key(self):
+        with contextlib.redirect_stdout(io.StringIO()) as output:
             self.assertEqual(demo(), 0)
-        shown = stdout.getvalue()
+
+        shown = output.getvalue()
         self.assertNotIn(KEY, shown)
         self.assertTrue(shown.endswith("\nAll as it should be.\n"))
         for part in (
@@ -2096,9 +2081,8 @@ class DemoTests(TestCase):
 
 class VendoringTests(TestCase):
     CALL = """
-import os
 params = portal.OpenCustomerPortalParams("cus_123")
-print(portal.open_customer_portal(params, server_url=os.environ["SERVER"]).url)
+print(portal.open_customer_portal(params).url)
 """
     UNREGISTERED = """
 import importlib.util
@@ -2107,7 +2091,7 @@ portal = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(portal)
 """
     WITHOUT_SSL = """
-import sys, typing
+import os, sys, typing
 sys.modules["ssl"] = sys.modules["_ssl"] = None
 import autumn_portal as portal
 params = portal.OpenCustomerPortalParams("cus_123")
@@ -2116,18 +2100,16 @@ portal.parse_response(200, {}, b'{"customer_id": null, "url": "https://x"}')
 for name in "build_request", "parse_response", "open_customer_portal":
     typing.get_type_hints(getattr(portal, name))
 try:
-    portal.open_customer_portal(params)
+    portal.open_customer_portal(params, server_url="https://autumn.example")
 except ImportError as error:
     assert "ssl" in str(error), error
 else:
     raise AssertionError("no ImportError")
 """
     HANDLER = b"""
-import os
 
 def handler(event, context):
-    params = OpenCustomerPortalParams(event)
-    return open_customer_portal(params, server_url=os.environ["SERVER"]).url
+    return open_customer_portal(OpenCustomerPortalParams(event)).url
 """
 
     def lay_out(self, folder):
@@ -2141,13 +2123,11 @@ def handler(event, context):
             archive.writestr("zipped_portal.py", source)
         plain = "import autumn_portal as portal"
         path = "import sys; sys.path.insert(0, {!r}); "
-        yield "in a plain copy", plain, []
         isolated = path.format(str(folder)) + plain
         yield "with -I -S -W error", isolated, ["-I", "-S", "-W", "error"]
         yield "without docstrings and asserts", plain, ["-OO"]
         yield "under an ASCII locale", plain, ["-X", "utf8=0"]
         yield "inside a package", "from shop._vendor import portal", []
-        yield "renamed", "import billing_portal as portal", []
         zipped = path.format("vendor.zip") + "import zipped_portal as portal"
         yield "inside a zip", zipped, []
         yield "in a loader that does not register it", self.UNREGISTERED, []
@@ -2159,15 +2139,19 @@ def handler(event, context):
         yield "without ssl", self.WITHOUT_SSL, []
 
     def test_it_works_wherever_it_is_copied_to(self):
-        autumn = self.start_stand_in()
-        environment = {"SERVER": autumn.url, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}
+        url = self.start_stand_in().url
+        variables = {
+            "LC_ALL": "C",
+            "PYTHONCOERCECLOCALE": "0",
+            "AUTUMN_SERVER_URL": url,
+        }
         folder = pathlib.Path(self.enter(tempfile.TemporaryDirectory())).resolve()
 
         def run(number, layout):
             _, use, options = layout
             script = folder / f"use_{number}.py"
             script.write_text(f"{use}\n{self.CALL}", encoding="utf-8")
-            return run_python(*options, script.name, cwd=folder, **environment)
+            return run_python(*options, script.name, cwd=folder, **variables)
 
         layouts = list(self.lay_out(folder))
         with ThreadPoolExecutor(3) as pool:
@@ -2175,31 +2159,6 @@ def handler(event, context):
                 with self.subTest(layout[0]):
                     shown = (done.stdout, done.stderr)
                     self.assertEqual(shown, (f"{PORTAL_URL}\n", ""))
-
-    def test_the_annotations_are_objects(self):
-        """A loader that does not register the module could not resolve a str."""
-        tree = ast.parse(MODULE.read_text(encoding="ascii"))
-        annotations = []
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom):
-                self.assertNotEqual(node.module, "__future__")
-            for name in ("annotation", "returns"):
-                annotations.append(getattr(node, name, None))
-        for annotation in filter(None, annotations):
-            for node in ast.walk(annotation):
-                if isinstance(node, ast.Constant):
-                    self.assertNotIsInstance(node.value, str, node.lineno)
-
-    def test_it_imports_nothing_that_a_call_does_not_need(self):
-        # -S, because a site hook may have imported anything before.
-        code = f"import sys; sys.path.insert(0, {str(MODULE.parent)!r});"
-        code += "import urllib.request; old = set(sys.modules); import autumn_portal;"
-        code += "print(*set(sys.modules) - old)"
-        done = run_python("-I", "-S", "-c", code)
-        self.assertEqual(done.stderr, "")
-        self.assertIn("dataclasses", done.stdout.split())
-        for name in ("argparse", "logging", "threading", "asyncio", "http.server"):
-            self.assertNotIn(name, done.stdout.split())
 
     def test_all_is_what_is_public(self):
         tree = ast.parse(MODULE.read_text(encoding="ascii"))
@@ -2209,19 +2168,24 @@ def handler(event, context):
             if not name.startswith("_"):
                 public.add(name)
                 self.assertTrue(ast.get_docstring(node), name)
+
         self.assertEqual(public, set(autumn_portal.__all__))
-        defaults = {"secret_key": None, "server_url": "https://api.useautumn.com"}
-        defaults["allow_http"] = False
+        defaults = {"secret_key": None, "server_url": None, "allow_http": False}
         self.assertEqual(build_request.__kwdefaults__, defaults)
         defaults.update(timeout=10.0, max_retries=2, context=None)
         self.assertEqual(open_customer_portal.__kwdefaults__, defaults)
         self.assertEqual(autumn_portal.API_VERSION, "2.2.0")
-        self.assertEqual(autumn_portal.DEFAULT_SERVER_URL, "https://api.useautumn.com")
+
+    def test_run_as_a_script_it_does_nothing(self):
+        """Pasted above a script or into a notebook, it must not take over."""
+        done = run_python(str(MODULE))
+
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
 
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["demo"]:
         sys.exit(demo())
     if sys.argv[1:2] == ["serve"]:
-        sys.exit(serve(*sys.argv[2:] or ["8080"]))
+        sys.exit(serve(sys.argv[2:]))
     unittest.main()
