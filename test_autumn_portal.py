@@ -8,11 +8,10 @@
 
 All three need nothing but Python and autumn_portal.py, and send nothing beyond 127.0.0.1.
 The stand-in and the demo come first, then helpers, then tests in the order of the module,
-and at the end tests of the stand-in, the demo and vendored copies.
+and at the end tests of vendored copies.
 """
 
 import argparse
-import ast
 import base64
 import contextlib
 import copy
@@ -23,7 +22,6 @@ import gc
 import html
 import http.client
 import http.server
-import importlib.util
 import io
 import itertools
 import json
@@ -457,14 +455,6 @@ def client_context():
     return ssl.create_default_context(cadata=TEST_CERTIFICATE)
 
 
-def load_copy(name, path=MODULE):
-    """Load the module once more, without registering it, as some plug-in loaders do."""
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 class Clock:
     """Replaces the time module in autumn_portal. Time passes only in sleep()."""
 
@@ -506,18 +496,16 @@ class TestCase(unittest.TestCase):
         """Patch the object of a dotted name until the end of the test."""
         return self.enter(mock.patch(target, *args, **kwargs))
 
-    def start_stand_in(self, context=None):
-        return self.enter(StandIn(context))
+    def start_stand_in(self):
+        return self.enter(StandIn())
 
-    def patch_resolver(self, **addresses):
-        """Make names, "_" for ".", resolve to lists of addresses: (IP, port)."""
-        resolve = socket.getaddrinfo
-
-        def getaddrinfo(host, port, *rest):
-            pairs = addresses.get(host.replace(".", "_"), [(host, port)])
-            return [info for pair in pairs for info in resolve(*pair, *rest)]
-
-        return self.patch("socket.getaddrinfo", side_effect=getaddrinfo)
+    def patch_resolver(self, *addresses):
+        """Make every name resolve to addresses: pairs of an IP address and a port."""
+        infos = [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", address)
+            for address in addresses
+        ]
+        return self.patch("socket.getaddrinfo", return_value=infos)
 
     def refusing_address(self):
         """Return an address at which nobody listens."""
@@ -566,11 +554,13 @@ class TestCase(unittest.TestCase):
         self.assertTrue(str(error).startswith(f"{field}: "), error)
         return error
 
-    def assert_call_raises(self, error_type, server_url, **options):
+    def call(self, **options):
+        return open_customer_portal(PARAMS, **options)
+
+    def assert_call_raises(self, error_type, url, **options):
         """Call a server that must fail the call, and return the error."""
-        return self.assert_raises_clean(
-            error_type, open_customer_portal, PARAMS, server_url=server_url, **options
-        )
+        options["server_url"] = url
+        return self.assert_raises_clean(error_type, self.call, **options)
 
     def assert_attempts(self, number, error):
         """Check how many attempts an AutumnConnectionError says it was."""
@@ -579,15 +569,10 @@ class TestCase(unittest.TestCase):
 
 
 def chain_of(error):
-    """Return an error, its causes and its contexts, each once."""
-    chain = []
-    pending = [error]
-    while pending:
-        exc = pending.pop()
-        if exc is not None and not any(exc is known for known in chain):
-            chain.append(exc)
-            pending += [exc.__cause__, exc.__context__]
-    return chain
+    """Return an error, its causes and its contexts."""
+    if error is None:
+        return []
+    return [error, *chain_of(error.__cause__), *chain_of(error.__context__)]
 
 
 # --- Errors ---
@@ -595,24 +580,19 @@ def chain_of(error):
 
 class ErrorTests(TestCase):
     def test_errors_keep_their_attributes_when_copied(self):
-        for error, base, attributes, text in (
-            (AutumnValidationError("url", problem="a"), ValueError, ["url"], "url: a"),
-            (AutumnAPIError(404, "m"), AutumnError, [404, "m", None, None], "404: m"),
-            (
-                AutumnAPIError(429, "m", "c", 7),
-                Exception,
-                [429, "m", "c", 7],
-                "429 c: m",
-            ),
-            (AutumnConnectionError("m"), AutumnError, [], "m"),
-            (AutumnTimeoutError("m"), TimeoutError, [], "m"),
+        for error, base, *attributes, text in (
+            (AutumnValidationError("url", problem="a"), ValueError, "url", "url: a"),
+            (AutumnAPIError(5, message="m"), Exception, 5, "m", None, None, "5: m"),
+            (AutumnAPIError(5, "m", "c", 7), AutumnError, 5, "m", "c", 7, "5 c: m"),
+            (AutumnConnectionError("m"), AutumnError, "m"),
+            (AutumnTimeoutError("m"), TimeoutError, "m"),
+            (AutumnTimeoutError("m"), AutumnConnectionError, "m"),
         ):
             with self.subTest(error=error):
                 self.assert_raises_clean(type(error), mock.Mock(side_effect=error))
                 self.assertIsInstance(error, base)
                 self.assertEqual(list(vars(error).values()), attributes)
                 self.assertEqual(str(error), text)
-        self.assertTrue(issubclass(AutumnTimeoutError, AutumnConnectionError))
 
     def test_str_is_one_printable_line_of_500_characters(self):
         dirty, clean = "a\r\n\tb\x1b[31m\u2028c\u202ed\ud800\x00", "a b?[31m c?d??"
@@ -630,12 +610,6 @@ class ErrorTests(TestCase):
 # --- Params and response ---
 
 
-class LazyStr:
-    """Pretends to be a str, as the lazy proxies of Werkzeug, Django and wrapt do."""
-
-    __class__ = property(lambda self: str)
-
-
 class ParamsTests(TestCase):
     def test_any_visible_ascii_id_passes(self):
         """Autumn's rule for new IDs has changed twice: older customers must get in."""
@@ -643,8 +617,7 @@ class ParamsTests(TestCase):
         for value in ("a", "jane.doe@example.com", visible, "x" * 1024):
             params = OpenCustomerPortalParams(value, configuration_id=value)
 
-            self.assertEqual(params.customer_id, value)
-            self.assertEqual(params.configuration_id, value)
+            self.assertEqual(params, OpenCustomerPortalParams(value, value, None))
 
     def test_other_ids_are_refused_and_not_shown(self):
         """The message names the field, and says what came instead of the value."""
@@ -660,13 +633,12 @@ class ParamsTests(TestCase):
         for invisible in "\x00 \n\x7f\x80\u017f\u2028\ud800":
             for value in (f"SENTINEL{invisible}", f"{invisible}SENTINEL"):
                 rows.append((value, "a str of length 9"))
-        for (value, actual), field in itertools.product(
-            rows, ("customer_id", "configuration_id")
-        ):
+        fields = ("customer_id", "configuration_id")
+        for (value, actual), field in itertools.product(rows, fields):
             with self.subTest(field=field, actual=actual):
-                fields = {"customer_id": "a", field: value}
+                values = {"customer_id": "a", field: value}
 
-                error = self.assert_refused(field, OpenCustomerPortalParams, **fields)
+                error = self.assert_refused(field, OpenCustomerPortalParams, **values)
 
                 a_str = "" if isinstance(value, str) else "a str: "
                 rule = f"must be {a_str}1 to 1024 visible ASCII characters"
@@ -674,13 +646,11 @@ class ParamsTests(TestCase):
         self.assert_refused("customer_id", OpenCustomerPortalParams, None)
 
     def test_a_lazy_str_is_a_type_error(self):
-        for fields in (
-            {"customer_id": LazyStr()},
-            {"customer_id": "a", "configuration_id": LazyStr()},
-            {"customer_id": "a", "return_url": LazyStr()},
-        ):
+        """Such as the lazy proxies of Werkzeug, Django and wrapt."""
+        lazy = type("Lazy", (), {"__class__": property(lambda self: str)})()
+        for values in ((lazy,), ("a", lazy), ("a", None, lazy)):
             with self.assertRaises(TypeError):
-                OpenCustomerPortalParams(**fields)
+                OpenCustomerPortalParams(*values)
 
     def test_to_dict_has_the_names_of_the_sdk(self):
         full = {"customerId": "c", "configurationId": "b", "returnUrl": "https://x"}
@@ -701,9 +671,9 @@ class URLTests(TestCase):
     GOOD = r"""
         https://useautumn.com http://localhost:3000/billing https://[2001:DB8::a]
         http://[::1]:5173/#/billing?x=1 https://127.0.0.1/ HTTPS://Example.COM hTtP://x?y
-        https://x# https://x.:0/ https://x:59999/ https://x:65535/!$%&'()*+,-./:;=@[]^_`{|}~
+        https://x# https://x.:0/ https://x:65535/!$%&'()*+,-./:;=@[]^_`{|}~
         https://x?!#$%&'()*+,-./:;=?@[\]^_`{|}~ https://a_b.example/?x={y}|z\ https://x#\?#
-        https://x:60000 https://x:64999/ https://[ABCD::E]/ https://-a-.example. https://a.b-c.d_e/ https://x:00080/ https://[::ffff:1.2.3.4]:1
+        https://[ABCD::E]/ https://-a-.example. https://a.b-c.d_e/ https://x:00080/ https://[::ffff:1.2.3.4]:1
     """
     BAD = r"""
         undefined/dashboard javascript:alert(1) ftp://x/ https:/x https:x //x/ httpss://x/
@@ -711,10 +681,9 @@ class URLTests(TestCase):
         https://user:SENTINEL@good.example/ https://good.example\@evil.example/
         https://x\y https://x/\y https://x\/?y https:\\x/
         https://x/<y https://x/>y https://x/"y https://x/?< https://x/?> https://x/#"
-        https://x:/ https://x:65536/ https://x:65540/ https://x:66000/ https://x:70000/
+        https://x:/ https://x:65536/ https://[::1]:99999 https://127.0.0.1:99999
         https://x:000080/ https://x:-1/ https://x:+1/ https://x:8a/ https://x:1:2/
-        https://[::1]:x/ https://[::1]:99999 https://127.0.0.1:99999
-        https:// https:///x https://?x https://:80/ https://a%2eb/ https://a,b:80/ https://<x>/
+        https://[::1]:x/ https:// https:///x https://?x https://:80/ https://a%2eb/ https://a,b:80/ https://<x>/
         https://[::1 https://::1/ https://[]/ https://[:]/ https://[:::] https://[::g]:80/
         https://[1:2:3]/ https://[fe80::1%25eth0]/ https://[fe80::1%eth0]/ https://[::1]x/
         https://[v1.x]/ https://[127.0.0.1]/ https://[1.2.3.4:80]/
@@ -724,9 +693,7 @@ class URLTests(TestCase):
 
     def test_good_urls_pass_unchanged(self):
         for url in (*self.GOOD.split(), "https://" + "a" * 8184):
-            with self.subTest(url=url[:99]):
-                params = OpenCustomerPortalParams("a", return_url=url)
-                self.assertEqual(params.return_url, url)
+            self.assertEqual(OpenCustomerPortalParams("a", None, url).return_url, url)
 
     def test_bad_urls_are_refused_everywhere(self):
         urls = [*self.BAD.split(), "", "https://" + "a" * 8185, "http\u017f://x"]
@@ -754,14 +721,11 @@ class URLTests(TestCase):
             (pathlib.PurePath("x"), f"a str: {rule}; it is of type "),
             (5, f"a str: {rule}; it is the int 5"),
         ):
-            with self.subTest(value=value):
-                fields = {"customer_id": "a", "return_url": value}
+            values = (OpenCustomerPortalParams, "a", None, value)
 
-                error = self.assert_refused(
-                    "return_url", OpenCustomerPortalParams, **fields
-                )
+            error = self.assert_refused("return_url", *values)
 
-                self.assertTrue(str(error).startswith(f"return_url: must be {text}"))
+            self.assertTrue(str(error).startswith(f"return_url: must be {text}"))
 
 
 class ResponseTests(TestCase):
@@ -813,7 +777,6 @@ class BuildRequestTests(TestCase):
         request = build_request(OpenCustomerPortalParams(**fields))
         short = build_request(OpenCustomerPortalParams("c"))
 
-        self.assertIsInstance(request, urllib.request.Request)
         self.assertEqual(request.get_method(), "POST")
         self.assertEqual(request.full_url, "https://api.useautumn.com" + self.PATH)
         self.assertIsInstance(request.data, bytes)
@@ -852,15 +815,7 @@ class BuildRequestTests(TestCase):
         rows = [("", not_set), (f" {KEY}", not_ascii)]
         for suffix in ("\n", "\r\n", " ", "\nX-Other: 1", "\u00e9", "\x7f"):
             rows.append((KEY + suffix, not_ascii))
-        for start in (
-            "sk_live_",
-            "rk_test_",
-            "AM_SK_",
-            "am-sk_",
-            "am_pk_",
-            "am_pk",
-            '"am_sk_',
-        ):
+        for start in ("sk_live_", "rk_test_", "AM_SK_", "am-sk_", "am_pk", '"am_sk_'):
             rows.append((f"{start}SENTINEL", not_autumn))
         rule = "secret_key: must be an Autumn secret key (am_sk_...); "
         for key, problem in rows:
@@ -882,10 +837,9 @@ class BuildRequestTests(TestCase):
             http://localhost:8080 HTTP://LocalHost http://127.255.0.1 http://[::1]:80/
         """
         for server_url in urls.split():
-            with self.subTest(server_url=server_url):
-                request = build_request(PARAMS, server_url=server_url)
+            request = build_request(PARAMS, server_url=server_url)
 
-                self.assertEqual(request.full_url, server_url.rstrip("/") + self.PATH)
+            self.assertEqual(request.full_url, server_url.rstrip("/") + self.PATH)
 
     def test_server_urls_that_are_refused(self):
         insecure = (
@@ -921,7 +875,6 @@ class BuildRequestTests(TestCase):
             ("https://x.example", "not a URL", "https://x.example"),
         ):
             with self.subTest(argument=argument, variable=variable):
-                os.environ.pop("AUTUMN_SERVER_URL", None)
                 if variable is not None:
                     os.environ["AUTUMN_SERVER_URL"] = variable
 
@@ -931,14 +884,12 @@ class BuildRequestTests(TestCase):
 
     def test_a_bad_server_variable_is_named(self):
         for value in ("autumn:8080", "http://autumn:8080", "https://autumn/v1"):
-            with self.subTest(value=value):
-                os.environ["AUTUMN_SERVER_URL"] = value
+            os.environ["AUTUMN_SERVER_URL"] = value
 
-                error = self.refuse("server_url")
+            error = self.refuse("server_url")
 
-                end = f"; AUTUMN_SERVER_URL is a str of length {len(value)}"
-                self.assertTrue(str(error).endswith(end), error)
-        self.refuse("server_url", server_url="")
+            end = f"; AUTUMN_SERVER_URL is a str of length {len(value)}"
+            self.assertTrue(str(error).endswith(end), error)
 
     def test_only_true_allows_http(self):
         """The "false" of an environment variable is truthy."""
@@ -947,10 +898,8 @@ class BuildRequestTests(TestCase):
             self.assertEqual(request.full_url, server_url + self.PATH)
 
             for value in (False, None, "false", "True", 1, ["SENTINEL"]):
-                for call in (build_request, open_customer_portal):
-                    with self.subTest(value=value, call=call):
-                        options = {"server_url": server_url, "allow_http": value}
-                        self.assert_refused("server_url", call, PARAMS, **options)
+                with self.subTest(value=value):
+                    self.refuse("server_url", server_url=server_url, allow_http=value)
         for server_url in ("http://autumn:8080/v1", "ftp://autumn", "http://a@b"):
             self.refuse("server_url", server_url=server_url, allow_http=True)
 
@@ -968,22 +917,15 @@ class ParseResponseTests(TestCase):
 
     def test_a_portal_session(self):
         for body in (BODY, b"\xef\xbb\xbf" + BODY, BODY[:-1] + b', "more": [1, {}]}'):
-            self.assertEqual(
-                parse_response(200, {}, body),
-                OpenCustomerPortalResponse("cus_123", PORTAL_URL),
-            )
-        for customer_id in (None, "", "Jos\u00e9 P.", "x" * 1300):
-            body = json.dumps({"customer_id": customer_id, "url": PORTAL_URL}).encode()
-            self.assertEqual(parse_response(200, {}, body).customer_id, customer_id)
-        body = json.dumps({"url": PORTAL_URL}).encode()
-        self.assertIsNone(parse_response(200, {}, body).customer_id)
+            portal = parse_response(200, {}, body)
+            self.assertEqual(portal, OpenCustomerPortalResponse("cus_123", PORTAL_URL))
+        for body in (BODY.replace(b'"cus_123"', b"null"), b'{"url": "https://x"}'):
+            self.assertIsNone(parse_response(200, {}, body).customer_id)
 
     def test_an_unusable_200_says_why_and_quotes_nothing(self):
         no_url = "no portal session: the body is not a JSON object with a url"
-        url, customer_id = (
-            "no portal session: url: ",
-            "no portal session: customer_id: ",
-        )
+        url = "no portal session: url: must be "
+        customer_id = "no portal session: customer_id: must be "
         for body, start in (
             (b"", no_url),
             (b"<html>SENTINEL", no_url),
@@ -1022,16 +964,10 @@ class ParseResponseTests(TestCase):
             (b"\xef\xbb\xbferror code: 1010", "error code: 1010"),
             (b"[" * 100_000, "[" * 397 + "..."),
             (b" \n", "the body is empty"),
-            *(
-                (text.encode(), text)
-                for text in (
-                    '["a"]',
-                    '{"message": "cut o',
-                    '{"message": 5, "code": 5}',
-                    '{"message": null, "code": {}}',
-                    '{"message": " ", "code": "\\n"}',
-                )
-            ),
+            (b'["a"]', '["a"]'),
+            (b'{"message": "cut o', '{"message": "cut o'),
+            (b'{"message": 5, "code": 5}', '{"message": 5, "code": 5}'),
+            (b'{"message": " ", "code": "\\n"}', '{"message": " ", "code": "\\n"}'),
         ):
             with self.subTest(body=body[:40]):
                 error = self.parse_error(502, body)
@@ -1056,10 +992,7 @@ class ParseResponseTests(TestCase):
             (f"Invalid secret key: {KEY[:15]}***", "Invalid secret key: am_sk_***"),
             (f"{KEY}\n{KEY}", "am_sk_*** am_sk_***"),
             (f"key={KEY}, no am_sk", "key=am_sk_*** no am_sk"),
-            (
-                "am_oauth_SENTINEL am_jwt_SENTINEL am_pk_x",
-                "am_oauth_*** am_jwt_*** am_pk_x",
-            ),
+            ("am_oauth_SENTINEL am_jwt_SENTINEL", "am_oauth_*** am_jwt_***"),
             (f"'{KEY}' <b>{KEY}</b>", "'am_sk_***' <b>am_sk_***</b>"),
             (f'"{KEY}",{KEY}\\n{KEY}', '"am_sk_***",am_sk_***\\nam_sk_***'),
             ("x" * 50 + KEY, "x" * 50 + "am_sk_***"),  # too long for a code: cut first
@@ -1095,9 +1028,8 @@ class ParseResponseTests(TestCase):
         for value in ("-1", "+1", "1.5", "1e3", "1_0", "soon", "\u0663", "\u00b2", ""):
             rows.append((value, None))
         rows += [("1000000000", None), ("Wed, 21 Oct 2026 07:28:00 GMT", None)]
-        for (value, seconds), name in itertools.product(
-            rows, ("Retry-After", "retry-after", "RETRY-AFTER")
-        ):
+        names = ("Retry-After", "retry-after", "RETRY-AFTER")
+        for (value, seconds), name in itertools.product(rows, names):
             with self.subTest(name=name, value=value):
                 error = self.parse_error(429, b"x", {"Date": "today", name: value})
 
@@ -1120,8 +1052,8 @@ class OpenTests(TestCase):
 
         portal = open_customer_portal(params, **options)
 
-        expected = OpenCustomerPortalResponse("jane.doe@example.com", PORTAL_URL)
-        self.assertEqual(portal, expected)
+        self.assertEqual(portal.customer_id, "jane.doe@example.com")
+        self.assertEqual(portal.url, PORTAL_URL)
         ((line, headers, body, _, _),) = autumn.exchanges
         request = build_request(params, **options)
         self.assertEqual(line, "POST /v1/billing.open_customer_portal HTTP/1.1")
@@ -1147,11 +1079,9 @@ class OpenTests(TestCase):
         ):
             for value in values:
                 with self.subTest(field=field, value=value):
-                    options = {"server_url": peer.url, field: value}
+                    arguments = {"server_url": peer.url, field: value}
 
-                    error = self.assert_refused(
-                        field, open_customer_portal, PARAMS, **options
-                    )
+                    error = self.assert_refused(field, self.call, **arguments)
 
                     self.assertIn(f"{field}: must be {rule}; it is ", str(error))
         for key in (f"{KEY}\n", "sk_live_SENTINEL"):
@@ -1160,15 +1090,11 @@ class OpenTests(TestCase):
 
     def test_subclasses_of_numbers_are_limits(self):
         """NumPy's float64 is a float, and a member of an IntEnum an int."""
-        peer = Peer(self, [http_response()])
+        url = self.start_stand_in().url
         number = enum.IntEnum("Number", {"NONE": 0})
 
-        for timeout in (type("float64", (float,), {})(5), 86_400, 1, 0.5):
-            portal = open_customer_portal(
-                PARAMS, server_url=peer.url, timeout=timeout, max_retries=number.NONE
-            )
-
-            self.assertEqual(portal.url, PORTAL_URL)
+        for timeout in (type("float64", (float,), {})(5), 86_400, 0.5):
+            self.call(server_url=url, timeout=timeout, max_retries=number.NONE)
 
     def test_redirects_are_not_followed(self):
         """One request, and the second server receives none."""
@@ -1187,11 +1113,9 @@ class OpenTests(TestCase):
     def test_http_clients_debug_output_stays_off(self):
         """It shows the key, and is a global that others may have turned on."""
         self.patch("http.client.HTTPConnection.debuglevel", 1)
-        peer = Peer(self, [http_response()], context=server_context())
 
         with contextlib.redirect_stdout(io.StringIO()) as output:
-            open_customer_portal(PARAMS, server_url=self.start_stand_in().url)
-            open_customer_portal(PARAMS, server_url=peer.url, context=client_context())
+            self.call(server_url=self.start_stand_in().url)
 
         self.assertEqual(output.getvalue(), "")
 
@@ -1210,7 +1134,7 @@ class OpenTests(TestCase):
         for script in scripts:
             try:
                 url = Peer(self, script).url
-                open_customer_portal(PARAMS, server_url=url, max_retries=0)
+                self.call(server_url=url, max_retries=0)
             except AutumnError as error:
                 kept.append(error)
 
@@ -1224,90 +1148,65 @@ class SecretTests(TestCase):
     def failures(self):
         """Yield a name, environment variables and options of calls that must fail."""
         refusing = "127.0.0.1:{1}".format(*self.refusing_address())
-        bad_id = BODY.replace(b'"cus_123"', b"[]")
-        impossible = b"HTTP/1.1 200 X\r\nContent-Length: 9%d\r\n\r\n" % 10**19
         for name, script in (
             ("closed", []),
-            ("a timeout", [9]),
             ("cut short, after the portal URL", [http_response()[:-1]]),
-            ("a status line with a secret", [PORTAL_URL.encode() + b"\r\n\r\n"]),
             ("404", [http_response(404, b"not here")]),
             ("a body that quotes the key", [http_response(401, KEY.encode())]),
-            ("a redirect to a secret", [http_response(302, BODY)]),
             ("a 200 that cannot be used", [http_response(200, BODY + b"}")]),
-            ("a 200 with a bad ID", [http_response(200, bad_id)]),
-            ("an impossible length", [impossible]),
+            ("a 200 with a bad URL", [http_response(200, b'{"url": "SENTINEL"}')]),
         ):
-            timeout = 0.1 if name == "a timeout" else 5
-            yield name, {}, {"server_url": Peer(self, script).url, "timeout": timeout}
+            yield name, {}, {"server_url": Peer(self, script).url}
         yield "refused", {}, {"server_url": f"http://{refusing}", "secret_key": KEY}
         tls = Peer(self, [http_response()], context=server_context())
         yield "an unverified certificate", {}, {"server_url": tls.url}
-        proxies = [f"socks5://u:SENTINEL@{refusing}", f"u:SENTINEL@{refusing}"]
-        proxies.append("http://u:SENTINEL@127.0.0.1:99999")
-        for status in (407, 502):
-            echo = f"HTTP/1.1 {status} Got Basic u:SENTINEL\r\n\r\n".encode()
-            proxies.append(f"http://u:SENTINEL@127.0.0.1:{Peer(self, [echo]).port}")
-        for proxy in proxies:
+        echo = Peer(self, [b"HTTP/1.1 407 Got u:SENTINEL\r\n\r\n"])
+        for proxy in (
+            f"http://u:SENTINEL@{refusing}",
+            f"socks5://u:SENTINEL@{refusing}",
+            "http://u:SENTINEL@127.0.0.1:99999",
+            f"http://u:SENTINEL@127.0.0.1:{echo.port}",
+        ):
             environment = {"https_proxy": proxy, "no_proxy": ""}
             yield proxy, environment, {"server_url": "https://autumn.example"}
         yield "a timeout of a wrong type", {}, {"timeout": "5"}
 
     REFUSALS = (
         ("a key with a newline", {"AUTUMN_SECRET_KEY": f"{KEY}\n"}, {}),
-        ("a newline in the argument", {}, {"secret_key": f"{KEY}\n"}),
         ("another company's key", {}, {"secret_key": "sk_live_SENTINEL"}),
         ("a bad server_url", {}, {"server_url": "http://autumn.example"}),
         ("and a key", {}, {"server_url": "http://autumn.example", "secret_key": KEY}),
     )
 
     def test_an_error_has_one_frame_without_secrets(self):
-        for name, environment, options in (*self.failures(), *self.REFUSALS):
+        self.stop_clock()
+        rows = [(open_customer_portal, *row) for row in self.failures()]
+        for call in (open_customer_portal, build_request):
+            rows += [(call, *row) for row in self.REFUSALS]
+        for call, name, environment, options in rows:
             with self.subTest(name), mock.patch.dict(os.environ, environment):
-                error = self.fail_to(open_customer_portal, max_retries=0, **options)
+                try:
+                    call(PARAMS, **options)
+                except AutumnError as exc:
+                    error = exc
 
-                self.assert_one_frame_without_secrets(error, "open_customer_portal")
-
-    def test_a_refused_request_has_one_frame_without_secrets(self):
-        for name, environment, options in self.REFUSALS:
-            with self.subTest(name), mock.patch.dict(os.environ, environment):
-                error = self.fail_to(build_request, **options)
-
-                self.assert_one_frame_without_secrets(error, "build_request")
-
-    def fail_to(self, call, **options):
-        try:
-            return self.fail(call(PARAMS, **options))
-        except AutumnError as error:
-            return error
-
-    def assert_one_frame_without_secrets(self, error, function):
-        module = open_customer_portal.__code__.co_filename
-        self.assert_shows_no_secret(error)
-        _, *frames = [each for each, _ in traceback.walk_tb(error.__traceback__)]
-        names = [(each.f_code.co_filename, each.f_code.co_name) for each in frames]
-        self.assertEqual(names, [(module, function)])
-        for linked in chain_of(error)[1:]:
-            self.assertIsNone(linked.__traceback__)
-        for variable, value in frames[0].f_locals.items():
-            self.assertNotIn("SENTINEL", self.show(value), variable)
-
-    def show(self, value):
-        """Return what a tool shows of a variable: repr() and attributes, one level in."""
-        values = [value]
-        if isinstance(value, (dict, list, tuple)):
-            values += value.values() if isinstance(value, dict) else value
-        return "".join(f"{each!r} {getattr(each, '__dict__', '')}" for each in values)
+                self.assert_shows_no_secret(error)
+                _, *frames = [
+                    each for each, _ in traceback.walk_tb(error.__traceback__)
+                ]
+                self.assertEqual([each.f_code for each in frames], [call.__code__])
+                for linked in chain_of(error)[1:]:
+                    self.assertIsNone(linked.__traceback__)
+                for variable, value in frames[0].f_locals.items():
+                    # Tools show repr() and attributes.
+                    shown = f"{value!r} {getattr(value, '__dict__', '')}"
+                    self.assertNotIn("SENTINEL", shown, variable)
 
 
 class ProxySettingTests(TestCase):
-    def parse(self, setting):
-        return autumn_portal._parse_proxy(setting)
-
     def test_settings_with_and_without_a_scheme(self):
         for setting, address, userinfo in (
             ("proxy.example", "proxy.example:80", ""),
-            ("http://proxy.example:3128", "proxy.example:3128", ""),
             ("HTTP://proxy.example:3128/", "proxy.example:3128", ""),
             ("//user:pw@proxy.example", "proxy.example:80", "user:pw"),
             ("user:pw@127.0.0.1:443", "127.0.0.1:443", "user:pw"),
@@ -1317,63 +1216,44 @@ class ProxySettingTests(TestCase):
             ("user:p//w@h", "h:80", "user:p//w"),
             ("user:p://w@h", "h:80", "user:p://w"),
         ):
-            with self.subTest(setting=setting):
-                self.assertEqual(self.parse(setting), (address, userinfo))
+            self.assertEqual(autumn_portal._parse_proxy(setting), (address, userinfo))
 
     def test_a_password_may_contain_any_character(self):
         for char in "/#?@%\\: \n\u00fc\udcff\ud800":
-            with self.subTest(char=ascii(char)):
-                setting = f"http://user:p{char}w@proxy.example:3128"
+            userinfo = f"user:p{char}w"
 
-                address, userinfo = self.parse(setting)
+            parsed = autumn_portal._parse_proxy(f"http://{userinfo}@proxy.example:3128")
 
-                self.assertEqual(address, "proxy.example:3128")
-                self.assertEqual(userinfo, f"user:p{char}w")
+            self.assertEqual(parsed, ("proxy.example:3128", userinfo))
 
-    def test_a_setting_without_host_and_port_is_refused(self):
-        for setting in (
-            "http://u:SENTINEL@127.0.0.1:99999",
-            "http://u:SENTINEL@b\u00fccher.example",
-            "http://u:SENTINEL@b%C3%BCcher.example",
-            "http://u:SENTINEL@",
-            "http:SENTINEL",
-            "http:/SENTINEL",
-            "http://h:SENTINEL",
-            "http://SENTINEL:2024#SENTINEL@proxy.example:80800",
-            "SENTINEL:2024/SENTINEL@${PROXY}:3128",
-            "socks5://SENTINEL:2024/SENTINEL@bad host",
-            "//",
+    def test_other_settings_are_refused_without_the_password(self):
+        """urllib would ignore another scheme, and send the password in clear."""
+        invalid = "the proxy setting has no valid host and port"
+        other = "cannot use the proxy {}: only http:// proxies are supported"
+        for setting, message in (
+            ("http://u:SENTINEL@127.0.0.1:99999", invalid),
+            ("http://u:SENTINEL@b\u00fccher.example", invalid),
+            ("http://u:SENTINEL@", invalid),
+            ("http:SENTINEL", invalid),
+            ("http://SENTINEL:2024#SENTINEL@proxy.example:80800", invalid),
+            ("SENTINEL:2024/SENTINEL@${PROXY}:3128", invalid),
+            ("socks5://SENTINEL:2024/SENTINEL@bad host", invalid),
+            ("//", invalid),
+            ("https://u:SENTINEL@h.example:84/SENTINEL", other.format("h.example:84")),
+            ("socks5://u:SENTINEL@h.example", other.format("h.example")),
+            ("socks5h://[::1]:1080", other.format("[::1]:1080")),
         ):
             with self.subTest(setting=setting):
-                error = self.assert_raises_clean(
-                    AutumnConnectionError, self.parse, setting
-                )
+                arguments = (autumn_portal._parse_proxy, setting)
 
-                message = "the proxy setting has no valid host and port"
+                error = self.assert_raises_clean(AutumnConnectionError, *arguments)
+
                 self.assertEqual(str(error), message)
                 self.assertEqual(chain_of(error), [error])
-
-    def test_only_http_proxies_are_supported(self):
-        """urllib would ignore the scheme and send the password in clear."""
-        for setting, address in (
-            ("https://u:SENTINEL@proxy.example:8443/SENTINEL", "proxy.example:8443"),
-            ("socks5://u:SENTINEL@proxy.example", "proxy.example"),
-            ("socks5h://[::1]:1080", "[::1]:1080"),
-        ):
-            with self.subTest(setting=setting):
-                error = self.assert_raises_clean(
-                    AutumnConnectionError, self.parse, setting
-                )
-
-                message = "only http:// proxies are supported"
-                self.assertEqual(
-                    str(error), f"cannot use the proxy {address}: {message}"
-                )
 
 
 class ProxyTests(TestCase):
     URL = "https://autumn.example"
-    BAD_GATEWAY = b"HTTP/1.1 502 Bad\r\n\r\n"
 
     def setUp(self):
         super().setUp()
@@ -1387,7 +1267,7 @@ class ProxyTests(TestCase):
 
     def fail_through_proxy(self, **options):
         """Make a call that must fail on its way through a proxy; return the error."""
-        options.setdefault("server_url", self.URL)
+        options.setdefault("url", self.URL)
         return self.assert_call_raises(AutumnConnectionError, **options)
 
     def proxy_authorization(self, request):
@@ -1397,17 +1277,16 @@ class ProxyTests(TestCase):
     def test_each_attempt_asks_the_first_proxy_for_a_tunnel(self):
         """It sees no key."""
         self.stop_clock().sleep = lambda _: self.use_proxy("http://127.0.0.1:1")
-        for script in ([self.BAD_GATEWAY], []):
-            proxy = Peer(self, script)
-            self.use_proxy(proxy.url)
+        proxy = Peer(self, [b"HTTP/1.1 502 Bad\r\n\r\n"], [])
+        self.use_proxy(proxy.url)
 
-            self.assert_attempts(3, self.fail_through_proxy())
+        error = self.fail_through_proxy()
 
-            self.assertEqual(len(proxy.requests), 3)
-            (request,) = set(proxy.requests)
-            self.assertIn(b"CONNECT autumn.example:443 ", request)
-            self.assertNotIn(b"SENTINEL", request)
-            self.assertIsNone(self.proxy_authorization(request))
+        self.assert_attempts(3, error)
+        (request,) = set(proxy.requests)
+        self.assertIn(b"CONNECT autumn.example:443 ", request)
+        self.assertNotIn(b"SENTINEL", request)
+        self.assertIsNone(self.proxy_authorization(request))
 
     def test_nothing_of_a_proxy_reaches_the_server(self):
         """A failure after CONNECT names the proxy, which may be one that inspects TLS."""
@@ -1418,7 +1297,7 @@ class ProxyTests(TestCase):
         context.check_hostname = False
 
         error = self.fail_through_proxy()
-        portal = open_customer_portal(PARAMS, server_url=self.URL, context=context)
+        portal = self.call(server_url=self.URL, context=context)
 
         self.assertIn(f"through the proxy {address} after 1 attempt: ", str(error))
         self.assertIsInstance(error.__cause__, ssl.SSLCertVerificationError)
@@ -1434,7 +1313,7 @@ class ProxyTests(TestCase):
         self.use_proxy("http://SENTINEL:SENTINEL@proxy.example")
         resolve = self.patch("socket.getaddrinfo", side_effect=OSError("no"))
 
-        error = self.fail_through_proxy(server_url="HTTPS://autumn.example")
+        error = self.fail_through_proxy(url="HTTPS://autumn.example")
 
         self.assertEqual(resolve.call_args[0][:2], ("proxy.example", 80))
         route = f"response from {self.URL} through the proxy proxy.example:80"
@@ -1497,20 +1376,18 @@ class ProxyTests(TestCase):
     def test_http_and_loopback_never_use_a_proxy(self):
         """Over http, a proxy would see the key. On macOS, looking one up can crash."""
         look_up = self.patch("urllib.request.getproxies", side_effect=AssertionError)
-        tls = Peer(self, [http_response()], context=server_context())
-        for url in (self.start_stand_in().url, tls.url):
-            open_customer_portal(PARAMS, server_url=url, context=client_context())
-        for url in (
-            "http://autumn:8443",
-            "https://LocalHost:8443",
-            "https://127.8.8.8:8443",
-            "https://[::1]:8443",
+        resolve = self.patch("socket.getaddrinfo", side_effect=OSError)
+        for scheme, host in (
+            ("http", "autumn"),
+            ("https", "LocalHost"),
+            ("https", "127.8.8.8"),
+            ("https", "[::1]"),
         ):
-            with mock.patch("socket.getaddrinfo", side_effect=OSError) as resolve:
-                self.fail_through_proxy(server_url=url, allow_http=True, max_retries=0)
+            options = {"allow_http": True, "max_retries": 0}
 
-            host = url.split("://")[1][:-5].strip("[]")
-            self.assertEqual(resolve.call_args[0][:2], (host, 8443))
+            self.fail_through_proxy(url=f"{scheme}://{host}:8443", **options)
+
+            self.assertEqual(resolve.call_args[0][:2], (host.strip("[]"), 8443))
         look_up.assert_not_called()
 
 
@@ -1522,21 +1399,17 @@ class TLSTests(TestCase):
         self.patch("ssl.SSLContext", type("SSLContext", (), {}))
         create = self.patch("ssl.create_default_context", side_effect=AssertionError)
 
-        with mock.patch.object(context, "wrap_socket", wraps=context.wrap_socket) as it:
-            portal = open_customer_portal(PARAMS, server_url=peer.url, context=context)
+        portal = self.call(server_url=peer.url, context=context)
 
         self.assertEqual(portal.url, PORTAL_URL)
-        it.assert_called_once()
         create.assert_not_called()
 
     def test_an_unverified_certificate_is_not_tried_again(self):
         """Neither one of an unknown CA nor one for another name."""
         peer = Peer(self, [http_response()], context=server_context())
-        self.patch_resolver(autumn_example=[("127.0.0.1", peer.port)])
-        for url, context in (
-            (peer.url, None),
-            ("https://autumn.example", client_context()),
-        ):
+        self.patch_resolver(("127.0.0.1", peer.port))
+        urls = (peer.url, "https://autumn.example")
+        for url, context in zip(urls, (None, client_context())):
             error = self.assert_call_raises(AutumnConnectionError, url, context=context)
 
             self.assert_attempts(1, error)
@@ -1545,22 +1418,18 @@ class TLSTests(TestCase):
         self.assertEqual(peer.requests, [])
 
     def test_the_default_context_verifies_and_is_kept(self):
-        """Until a certificate does not verify: the CAs may have been renewed.
-
-        Another failure, here of the second call's first attempt, does not drop it.
-        """
-        module = load_copy("fresh")
-        self.patch("autumn_portal.time.sleep")
+        """Until a certificate does not verify: the CAs may have been renewed."""
+        self.stop_clock()
         scripts = ([], [RESET], [http_response()])
         peer = Peer(self, *scripts, context=server_context())
         contexts = [ssl.create_default_context(), client_context()]
         create = self.patch("ssl.create_default_context", side_effect=contexts)
-        params = module.OpenCustomerPortalParams("cus_123")
+        autumn_portal._default_context.cache_clear()
+        self.addCleanup(autumn_portal._default_context.cache_clear)
 
-        with self.assertRaises(module.AutumnConnectionError):
-            module.open_customer_portal(params, server_url=peer.url)
+        self.assert_call_raises(AutumnConnectionError, peer.url)
         for _ in range(2):
-            portal = module.open_customer_portal(params, server_url=peer.url)
+            portal = self.call(server_url=peer.url)
 
         self.assertEqual(portal.url, PORTAL_URL)
         self.assertEqual(create.call_args_list, [mock.call()] * 2)
@@ -1579,7 +1448,7 @@ class AddressTests(TestCase):
             clock.now += 1
             raise OSError("no route")
 
-        self.patch_resolver(autumn=[("127.0.0.1", 1), ("127.0.0.2", 2), ("::1", 3)])
+        self.patch_resolver(("127.0.0.1", 1), ("127.0.0.2", 2), ("::1", 3))
         self.patch("socket.create_connection", connect)
         options = {"allow_http": True, "timeout": 12, "max_retries": 1}
 
@@ -1592,33 +1461,19 @@ class AddressTests(TestCase):
     def test_a_connection_gets_the_time_left(self):
         """Also one that is made too late: 0 would mean non-blocking. It is closed."""
         for seconds, timeout in ((1, 11), (60, 0.001)):
-            with self.subTest(seconds=seconds):
-                clock, sock = self.stop_clock(), mock.MagicMock()
+            times = itertools.chain([0, 0], itertools.repeat(seconds))
+            self.patch("autumn_portal.time").monotonic.side_effect = times
+            sock = self.patch("socket.create_connection").return_value
+            sock.sendall.side_effect = TimeoutError
+            arguments = (AutumnTimeoutError, "http://127.0.0.1:1")
 
-                def connect(*_, clock=clock, seconds=seconds, sock=sock):
-                    clock.now += seconds
-                    return sock
+            self.assert_call_raises(*arguments, timeout=12, max_retries=0)
 
-                self.patch("socket.create_connection", connect)
-                sock.sendall.side_effect = TimeoutError
-                options = {"timeout": 12, "max_retries": 0}
-
-                self.assert_call_raises(
-                    AutumnTimeoutError, "http://127.0.0.1:1", **options
-                )
-
-                sock.settimeout.assert_called_once_with(timeout)
-                sock.close.assert_called()
+            sock.settimeout.assert_called_once_with(timeout)
+            sock.close.assert_called()
 
     def test_time_that_resolving_took_is_gone(self):
-        clock = self.stop_clock()
-        resolve = socket.getaddrinfo
-
-        def getaddrinfo(*args):
-            clock.now += 60
-            return resolve(*args)
-
-        self.patch("socket.getaddrinfo", getaddrinfo)
+        self.patch("autumn_portal.time").monotonic.side_effect = itertools.count(0, 60)
         connect = self.patch("socket.create_connection")
 
         self.assert_call_raises(AutumnTimeoutError, "http://127.0.0.1:1")
@@ -1626,7 +1481,7 @@ class AddressTests(TestCase):
         connect.assert_not_called()
 
     def test_a_host_without_an_address_is_an_error(self):
-        self.patch("socket.getaddrinfo", return_value=[])
+        self.patch_resolver()
 
         error = self.assert_call_raises(AutumnConnectionError, "http://127.0.0.1:1")
 
@@ -1639,20 +1494,16 @@ class DeadlineTests(TestCase):
         status = b"HTTP/1.1 200 OK\r\n"
         headers = status + b"Content-Length: 1000\r\n\r\n"
         dripping_header = [status, *drip(b"X: y\r\n" * 50, 0.1)]
-        interim_responses = [b"HTTP/1.1 100 X\r\n\r\n", 0.1] * 50
         dripping_body = [headers, *drip(b"x" * 100, 0.1)]
         slow_tunnel = [0.5, status + b"\r\n", 9]
         no_tls = types.SimpleNamespace(wrap_socket=lambda sock, **_: sock)
-        slow_tls = types.SimpleNamespace(wrap_socket=self.wrap_slowly)
         rows = (  # name, scripts, timeout in seconds, attempts, scheme or proxy, TLS
             ("no response", [[9]], 0.4, 1, "http", None),
             ("headers that drip", [dripping_header], 0.4, 1, "http", None),
-            ("interim responses", [interim_responses], 0.4, 1, "http", None),
             ("a body that stops", [[headers, 0.6, b"x", 9]], 0.7, 1, "http", None),
             ("a body that drips", [dripping_body], 0.4, 1, "http", None),
             ("no response to a retry", [[RESET], [9]], 0.7, 2, "http", None),
             ("an endless TLS handshake", [[9]], 0.4, 1, "https", no_tls),
-            ("a slow TLS handshake", [[9]], 0.7, 1, "https", slow_tls),
             ("a silent proxy", [[9]], 0.4, 1, "proxy", None),
             ("a proxy that drips", [dripping_header], 0.4, 1, "proxy", None),
             ("no TLS behind a slow proxy", [slow_tunnel], 0.7, 1, "proxy", None),
@@ -1680,10 +1531,6 @@ class DeadlineTests(TestCase):
                 self.assert_attempts(attempts, error)
                 self.assertEqual(len(peer.requests), attempts)
 
-    def wrap_slowly(self, *args, **options):
-        time.sleep(0.5)
-        return server_context().wrap_socket(*args, **options)
-
 
 class RetryTests(TestCase):
     def count_requests(self, error_type, *scripts, **options):
@@ -1695,15 +1542,14 @@ class RetryTests(TestCase):
     def test_429_5xx_and_broken_connections_are_tried_again(self):
         """Cloudflare adds 520 to 524."""
         self.stop_clock()
-        scripts = [
-            [http_response(status, b"x")] for status in (429, 500, 502, 520, 599)
-        ]
+        statuses = (429, 500, 502, 520, 599)
+        scripts = [[http_response(status, b"x")] for status in statuses]
         scripts += [[], [RESET], [http_response()[:-1]], [b"SSH-2.0-x\r\n"]]
         for script in (*scripts, [http_response(200, b" " * 1_050_000 + BODY)]):
             with self.subTest(script=str(script)[:50]):
                 peer = Peer(self, script, [http_response()])
 
-                portal = open_customer_portal(PARAMS, server_url=peer.url)
+                portal = self.call(server_url=peer.url)
 
                 self.assertEqual(portal.url, PORTAL_URL)
                 self.assertEqual(len(peer.requests), 2)
@@ -1777,21 +1623,16 @@ class BrokenResponseTests(TestCase):
             [self.CHUNKED + PORTAL_URL.encode() + b"\r\n"],  # ValueError
         ):
             with self.subTest(script=str(script)[:60]):
-                peer = Peer(self, script)
+                arguments = (AutumnConnectionError, Peer(self, script).url)
 
-                error = self.assert_call_raises(
-                    AutumnConnectionError, peer.url, max_retries=0
-                )
+                error = self.assert_call_raises(*arguments, max_retries=0)
 
-                self.assert_attempts(1, error)
                 self.assertNotIn("407", str(error))
 
     def test_odd_but_complete_responses_are_accepted(self):
         chunk = b"%x;a=b\r\n" % len(BODY) + BODY
         for name, script in {
             "without a length": [self.STATUS + b"\r\n" + BODY],
-            "HTTP/1.0": [b"HTTP/1.0 200\r\n\r\n" + BODY],
-            "after 100 Continue": [b"HTTP/1.1 100 Continue\r\n\r\n" + http_response()],
             "in chunks": [self.CHUNKED, chunk, 0.01, b"\r\n0\r\nA: b\r\n\r\n"],
             "in single bytes": [bytes([byte]) for byte in http_response()],
             "kept open": [http_response(), 5],
@@ -1799,21 +1640,22 @@ class BrokenResponseTests(TestCase):
             with self.subTest(name):
                 peer = Peer(self, script)
 
-                portal = open_customer_portal(PARAMS, server_url=peer.url, timeout=2)
+                portal = self.call(server_url=peer.url, timeout=2)
 
                 self.assertEqual(portal.url, PORTAL_URL)
 
     def test_at_most_1_mib_is_read_headers_included(self):
         start = b"HTTP/1.1 %d X\r\nContent-Length: %07d\r\n\r\n"
         length = 1_048_576 - len(start % (200, 0))
-        for size, status in ((length, 200), (length + 1, 200), (length + 1, 404)):
-            peer = Peer(self, [start % (status, size), BODY.ljust(size)])
-            options = {"server_url": peer.url, "max_retries": 0}
-            if size == length:
-                open_customer_portal(PARAMS, **options)
-            else:
-                error = self.assert_call_raises(AutumnConnectionError, **options)
-                self.assertIn("1 MiB", str(error))
+        fitting = Peer(self, [start % (200, length), BODY.ljust(length)])
+        self.call(server_url=fitting.url)
+        for status in (200, 404):
+            peer = Peer(self, [start % (status, length + 1), BODY.ljust(length + 1)])
+            arguments = (AutumnConnectionError, peer.url)
+
+            error = self.assert_call_raises(*arguments, max_retries=0)
+
+            self.assertIn("1 MiB", str(error))
 
 
 class ExceptionTests(TestCase):
@@ -1826,7 +1668,6 @@ class ExceptionTests(TestCase):
         for exception, attempts, reason in (
             (OSError("no route"), 3, "no route"),
             (OSError(), 3, "OSError"),
-            (OSError(errno.ENETUNREACH, "No network"), 3, "[Errno {}] No network"),
             (ssl.SSLError(1, "tlsv1 alert"), 3, "tlsv1 alert"),
             (unverified, 1, "certificate verify failed"),
             (http.client.IncompleteRead(BODY, 99), 3, "IncompleteRead"),
@@ -1835,60 +1676,45 @@ class ExceptionTests(TestCase):
             (ValueError(f"Invalid header value {KEY!r}"), 1, "ValueError"),
             (OverflowError("Python int too large"), 1, "OverflowError"),
             (MemoryError(), 1, "MemoryError"),
+            (TimeoutError(), 1, "TimeoutError"),
+            (
+                TimeoutError(errno.ETIMEDOUT, "Late"),
+                1,
+                f"[Errno {errno.ETIMEDOUT}] Late",
+            ),
+            (socket.timeout("timed out"), 1, "timed out"),  # the deadline is 10 s away
         ):
             # What led to a failure may show a secret too.
             exception.__cause__ = exception.__context__ = KeyError(KEY)
             with self.subTest(exception=repr(exception)):
                 it = self.patch("socket.create_connection", side_effect=exception)
+                is_timeout = isinstance(exception, (TimeoutError, socket.timeout))
+                expected = AutumnTimeoutError if is_timeout else AutumnConnectionError
 
-                error = self.assert_call_raises(AutumnConnectionError, self.URL)
+                error = self.assert_call_raises(expected, self.URL)
 
                 self.assertEqual(it.call_count, attempts)
                 s = "s" if attempts > 1 else ""
                 start = f"could not get a response from {self.URL} after {attempts}"
-                reason = reason.format(errno.ENETUNREACH)
                 self.assertEqual(str(error), f"{start} attempt{s}: {reason}")
                 is_kept = isinstance(exception, OSError)
                 self.assertIs(error.__cause__, exception if is_kept else None)
                 self.assertIsNone(error.__context__)
 
-    def test_a_timeout_is_known_by_its_type(self):
-        """The deadline is 10 s away. A timeout is not tried again."""
-        for exception in (
-            socket.timeout("timed out"),
-            TimeoutError(errno.ETIMEDOUT, "Connection timed out"),
-            TimeoutError(),
-        ):
-            with self.subTest(exception=repr(exception)):
-                it = self.patch("socket.create_connection", side_effect=exception)
-
-                error = self.assert_call_raises(AutumnTimeoutError, self.URL)
-
-                self.assertIs(error.__cause__, exception)
-                self.assertEqual(it.call_count, 1)
-
     def test_exceptions_of_your_own_process_pass(self):
-        class SoftTimeLimitExceeded(Exception):
-            """Like Celery's, which a signal handler raises."""
-
-        for exception, scheme in itertools.product(
-            (
-                KeyboardInterrupt(),
-                SystemExit(),
-                SoftTimeLimitExceeded(),
-                TypeError("a bug"),
-                RecursionError(),
-                RuntimeError("the network is blocked"),  # as pytest-recording does
-                ImportError("No module named '_ssl'"),
-                LookupError("unknown encoding: idna"),  # in a frozen Python
-            ),
-            ("http", "https"),
+        for exception in (
+            KeyboardInterrupt(),
+            TypeError("a bug"),
+            RecursionError(),
+            RuntimeError("the network is blocked"),  # as pytest-recording does
+            ImportError("No module named '_ssl'"),
+            LookupError("unknown encoding: idna"),  # in a frozen Python
         ):
-            with self.subTest(exception=exception, scheme=scheme):
+            with self.subTest(exception=exception):
                 self.patch("socket.create_connection", side_effect=exception)
 
                 with self.assertRaises(type(exception)) as caught:
-                    open_customer_portal(PARAMS, server_url=f"{scheme}://127.0.0.1")
+                    self.call(server_url=self.URL)
 
                 self.assertIs(caught.exception, exception)
 
@@ -1901,7 +1727,7 @@ class ExceptionTests(TestCase):
         self.patch("urllib.request.OpenerDirector.open", open_with_bug)
 
         try:
-            open_customer_portal(PARAMS, server_url=self.URL)
+            self.call(server_url=self.URL)
         except KeyError as error:
             *_, last = traceback.extract_tb(error.__traceback__)
 
@@ -1920,7 +1746,7 @@ class ExceptionTests(TestCase):
         signal.setitimer(signal.ITIMER_REAL, 0.1)
 
         with self.assertRaises(TimeoutError) as caught:
-            open_customer_portal(PARAMS, server_url=peer.url)
+            self.call(server_url=peer.url)
 
         self.assertIs(caught.exception, alarm)
 
@@ -1930,8 +1756,7 @@ class ToolTests(TestCase):
 
     def test_replaced_functions_get_the_librarys_arguments(self):
         """As many, by position: others than these raise a TypeError."""
-        autumn = self.start_stand_in()
-        calls = []
+        autumn, calls = self.start_stand_in(), []
 
         def getaddrinfo(host, port, family, type):
             calls.append((host, port, family, type))
@@ -1940,7 +1765,6 @@ class ToolTests(TestCase):
         def connect(address, timeout, source_address):
             calls.append((address, source_address))
             connection = socket.socket()
-            connection.settimeout(timeout)
             connection.connect(autumn.server_address)
             return connection
 
@@ -1948,132 +1772,33 @@ class ToolTests(TestCase):
         self.patch("socket.create_connection", connect)
 
         url = "http://autumn.example"
-        portal = open_customer_portal(PARAMS, server_url=url, allow_http=True)
+        portal = self.call(server_url=url, allow_http=True)
 
         self.assertEqual(portal.url, PORTAL_URL)
         resolved = ("autumn.example", 80, 0, socket.SOCK_STREAM)
         self.assertEqual(calls, [resolved, (("fd00::1", 80), None)])
 
     def test_a_tracing_agent_sees_no_key(self):
-        """But it sees the call, and the header that it adds reaches the server."""
+        """But it sees the request, and the header that it adds reaches the server."""
         for owner, name in (
             (urllib.request.OpenerDirector, "open"),
             (urllib.request.AbstractHTTPHandler, "do_open"),
         ):
             with self.subTest(name):
-                autumn = self.start_stand_in()
-                original, seen = getattr(owner, name), []
+                autumn, original = self.start_stand_in(), getattr(owner, name)
 
-                def trace(this, *args, original=original, seen=seen, **kwargs):
-                    for request in args:
-                        if isinstance(request, urllib.request.Request):
-                            seen += [request.get_method(), request.host]
-                            self.assertNotIn("SENTINEL", str(request.headers))
-                            request.add_header("Traceparent", "00-abc-01")
-                    response = original(this, *args, **kwargs)
-                    seen.append(response.status)
-                    return response
+                def trace(*args, original=original):
+                    (request,) = (it for it in args if hasattr(it, "get_method"))
+                    self.assertNotIn("SENTINEL", str(request.headers))
+                    request.add_header("Traceparent", "00-abc-01")
+                    return original(*args)
 
                 with mock.patch.object(owner, name, trace):
-                    open_customer_portal(PARAMS, server_url=autumn.url)
-                    params = OpenCustomerPortalParams("unknown_x")
-                    with self.assertRaises(AutumnAPIError):
-                        open_customer_portal(params, server_url=autumn.url)
+                    self.call(server_url=autumn.url)
 
-                host = autumn.url[len("http://") :]
-                self.assertEqual(seen, ["POST", host, 200, "POST", host, 404])
-                for _, headers, *_ in autumn.exchanges:
-                    self.assertEqual(headers["Traceparent"], "00-abc-01")
-                    self.assertEqual(headers["Authorization"], f"Bearer {KEY}")
-
-
-# --- The stand-in and the demo ---
-
-
-class StandInTests(TestCase):
-    def test_the_portal_page_escapes_and_links_back(self):
-        autumn = self.start_stand_in()
-        autumn.portal_url = None
-        good = "https://app.example.com/?a='1'&b=2"
-        for return_url, link in (
-            (good, f'<a href="{html.escape(good)}">'),
-            ("javascript:alert(1)", "<p>javascript:alert(1)</p>"),
-        ):
-            with self.subTest(return_url=return_url):
-                fields = {"customer_id": "<script>&", "return_url": return_url}
-
-                with urllib.request.urlopen(autumn.open_session(fields)) as response:
-                    page = response.read().decode()
-
-                self.assertIn(link, page)
-                self.assertIn("<b>&lt;script&gt;&amp;</b>", page)
-
-    def test_only_its_own_key_is_accepted(self):
-        """Autumn quotes the first 15 characters of another."""
-        autumn = self.start_stand_in()
-
-        for key, code in (
-            ("am_sk_test_wrong_key", "invalid_secret_key"),
-            ("am_oauth_x", "invalid_request"),
-        ):
-            error = self.assert_call_raises(AutumnAPIError, autumn.url, secret_key=key)
-
-            self.assertEqual((error.status, error.code), (401, code))
-        self.assertIn(b"am_sk_test_wron***", autumn.exchanges[0][-1])
-
-    def test_serve_says_what_to_set_and_logs(self):
-        """A line for each request, until Ctrl-C."""
-        command = [sys.executable, __file__, "serve", "0", "--host", "0.0.0.0"]
-        server = subprocess.Popen(
-            [*command, "--all", "unknown"], stdout=subprocess.PIPE, encoding="ascii"
-        )
-        self.addCleanup(server.stdout.close)
-        self.addCleanup(server.wait)
-        self.addCleanup(server.kill)
-        start = ""
-        while "Ctrl-C" not in start:
-            start += server.stdout.readline()
-        os.environ.update(re.findall(r"(?m)^(AUTUMN_\w+)=(.+)$", start))
-
-        error = self.assert_raises_clean(AutumnAPIError, open_customer_portal, PARAMS)
-
-        self.assertIn("127.0.0.1", os.environ["AUTUMN_SERVER_URL"])
-        self.assertEqual(error.code, "customer_not_found")
-        self.assertEqual(server.stdout.readline(), "\n")
-        self.assertEqual(server.stdout.readline(), "404 'cus_123'\n")
-
-    def test_serve_refuses_a_bad_address_clearly(self):
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            taken = str(listener.getsockname()[1])
-            for arguments, text in (
-                ([taken], f"Cannot listen on port {taken} of 127.0.0.1: "),
-                (["99999"], "Cannot listen on port 99999 of 127.0.0.1: "),
-                (["http"], "usage: test_autumn_portal.py serve "),
-            ):
-                with self.subTest(arguments=arguments):
-                    done = run_python(__file__, "serve", *arguments)
-
-                    self.assertTrue(done.stderr.startswith(text), done.stderr)
-                    self.assertEqual(done.stdout, "")
-                    self.assertNotEqual(done.returncode, 0)
-
-
-class DemoTests(TestCase):
-    def test_the_demo_shows_it_all_but_the_key(self):
-        with contextlib.redirect_stdout(io.StringIO()) as output:
-            self.assertEqual(demo(), 0)
-
-        shown = output.getvalue()
-        self.assertNotIn(KEY, shown)
-        self.assertTrue(shown.endswith("\nAll as it should be.\n"))
-        for part in (
-            "> Authorization: Bearer am_sk_***\n",
-            '> {"customer_id": "user_123", "return_url": "https://app.example.com/a',
-            f"Redirect the customer to {DEMO_PORTAL_URL}\nexit status 0\n",
-            "AutumnAPIError: 404 customer_not_found: Customer unknown_user not found\n",
-            "(nothing was sent)\n\nAutumnValidationError: secret_key: ",
-        ):
-            self.assertIn(part, shown)
+                ((_, headers, *_),) = autumn.exchanges
+                self.assertEqual(headers["Traceparent"], "00-abc-01")
+                self.assertEqual(headers["Authorization"], f"Bearer {KEY}")
 
 
 # --- Vendored copies ---
@@ -2091,12 +1816,10 @@ portal = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(portal)
 """
     WITHOUT_SSL = """
-import os, sys, typing
+import sys, typing
 sys.modules["ssl"] = sys.modules["_ssl"] = None
 import autumn_portal as portal
 params = portal.OpenCustomerPortalParams("cus_123")
-portal.build_request(params)
-portal.parse_response(200, {}, b'{"customer_id": null, "url": "https://x"}')
 for name in "build_request", "parse_response", "open_customer_portal":
     typing.get_type_hints(getattr(portal, name))
 try:
@@ -2112,62 +1835,47 @@ def handler(event, context):
     return open_customer_portal(OpenCustomerPortalParams(event)).url
 """
 
-    def lay_out(self, folder):
-        """Yield each layout's name, the code that uses it, and Python's options."""
-        source = MODULE.read_bytes()
+    def test_it_works_wherever_it_is_copied_to(self):
+        url, source = self.start_stand_in().url, MODULE.read_bytes()
+        folder = pathlib.Path(self.enter(tempfile.TemporaryDirectory())).resolve()
+        (folder / "shop" / "_vendor").mkdir(parents=True)
         for name in ("autumn_portal", "billing_portal", "shop/_vendor/portal"):
-            (folder / f"{name}.py").parent.mkdir(parents=True, exist_ok=True)
             (folder / f"{name}.py").write_bytes(source)
         (folder / "lambda_function.py").write_bytes(source + self.HANDLER)
         with zipfile.ZipFile(folder / "vendor.zip", "w") as archive:
             archive.writestr("zipped_portal.py", source)
-        plain = "import autumn_portal as portal"
-        path = "import sys; sys.path.insert(0, {!r}); "
-        isolated = path.format(str(folder)) + plain
-        yield "with -I -S -W error", isolated, ["-I", "-S", "-W", "error"]
-        yield "without docstrings and asserts", plain, ["-OO"]
-        yield "under an ASCII locale", plain, ["-X", "utf8=0"]
-        yield "inside a package", "from shop._vendor import portal", []
-        zipped = path.format("vendor.zip") + "import zipped_portal as portal"
-        yield "inside a zip", zipped, []
-        yield "in a loader that does not register it", self.UNREGISTERED, []
-        use = "import lambda_function as portal; portal.handler('cus_123', None)"
-        yield "pasted above a handler", use, []
+        path = "import sys; sys.path.insert(0, {!r}); import {} as portal"
+        isolated = path.format(str(folder), "autumn_portal")
         two = "import autumn_portal, billing_portal as portal; "
         two += "assert not issubclass(portal.AutumnError, autumn_portal.AutumnError)"
-        yield "two copies in one process", two, []
-        yield "without ssl", self.WITHOUT_SSL, []
+        layouts = (
+            (isolated, "-I", "-S", "-W", "error"),
+            ("import autumn_portal as portal", "-OO"),
+            ("from shop._vendor import portal",),
+            (path.format("vendor.zip", "zipped_portal"),),
+            (self.UNREGISTERED,),
+            ("import lambda_function as portal; portal.handler('cus_123', None)",),
+            (two,),
+            (self.WITHOUT_SSL,),
+        )
 
-    def test_it_works_wherever_it_is_copied_to(self):
-        url = self.start_stand_in().url
-        variables = {
-            "LC_ALL": "C",
-            "PYTHONCOERCECLOCALE": "0",
-            "AUTUMN_SERVER_URL": url,
-        }
-        folder = pathlib.Path(self.enter(tempfile.TemporaryDirectory())).resolve()
+        def run(layout):
+            code, *options = layout
+            arguments = (*options, "-c", f"{code}\n{self.CALL}")
+            return run_python(*arguments, cwd=folder, AUTUMN_SERVER_URL=url)
 
-        def run(number, layout):
-            _, use, options = layout
-            script = folder / f"use_{number}.py"
-            script.write_text(f"{use}\n{self.CALL}", encoding="utf-8")
-            return run_python(*options, script.name, cwd=folder, **variables)
-
-        layouts = list(self.lay_out(folder))
         with ThreadPoolExecutor(3) as pool:
-            for layout, done in zip(layouts, pool.map(run, range(99), layouts)):
-                with self.subTest(layout[0]):
+            for layout, done in zip(layouts, pool.map(run, layouts)):
+                with self.subTest(layout=layout):
                     shown = (done.stdout, done.stderr)
                     self.assertEqual(shown, (f"{PORTAL_URL}\n", ""))
 
     def test_all_is_what_is_public(self):
-        tree = ast.parse(MODULE.read_text(encoding="ascii"))
         public = {"API_VERSION", "DEFAULT_SERVER_URL"}
-        for node in tree.body:
-            name = getattr(node, "name", "_")
-            if not name.startswith("_"):
+        for name, value in vars(autumn_portal).items():
+            is_ours = getattr(value, "__module__", None) == autumn_portal.__name__
+            if is_ours and not name.startswith("_"):
                 public.add(name)
-                self.assertTrue(ast.get_docstring(node), name)
 
         self.assertEqual(public, set(autumn_portal.__all__))
         defaults = {"secret_key": None, "server_url": None, "allow_http": False}
