@@ -18,8 +18,8 @@ Catch AutumnError to handle invalid arguments and every failure that the network
 proxy or the server can cause: AutumnValidationError if an argument is invalid,
 AutumnAPIError if the server's response has no portal session, AutumnConnectionError if
 no complete response arrives, and its subclass AutumnTimeoutError if none arrives in
-time. What your own process raises passes through unchanged. build_request() and
-parse_response() do everything except network I/O, so you can use another HTTP client.
+time. Other exceptions pass through unchanged. build_request() and parse_response() do
+everything except network I/O, so you can use another HTTP client.
 
 This file trusts your code to pass the right types, and Autumn's server, once TLS has
 verified it, to be honest. It does not trust the network, which may stall, break or
@@ -71,8 +71,8 @@ __all__ = [
     "parse_response",
 ]
 
-# The x-api-version header. Deliberately old, because a self-hosted server rejects
-# versions newer than its own.
+# The x-api-version header, unrelated to __version__. Deliberately old, because a
+# self-hosted server rejects versions newer than its own.
 API_VERSION = "2.2.0"
 
 DEFAULT_SERVER_URL = "https://api.useautumn.com"
@@ -230,8 +230,8 @@ def build_request(
         The request. If urllib follows a redirect, it does not send the key again.
 
     Raises:
-        AutumnValidationError: An argument is invalid, or there is no key. No local
-            variable in the error's traceback holds the key.
+        AutumnValidationError: An argument is invalid, or there is no key. No frame of
+            this file in the error's traceback holds the key.
     """
     # Autumn rejects null.
     fields = {name: value for name, value in vars(params).items() if value is not None}
@@ -298,7 +298,7 @@ def parse_response(
     lower = {name.lower(): header for name, header in headers.items()}
     seconds = re.fullmatch(r"\s*([0-9]{1,9})\s*", lower.get("retry-after", ""))
     retry_after = int(seconds[1]) if seconds else None
-    # Outside `except`, so that `__context__` cannot keep frames with the portal URL.
+    # Raised outside `except`, so that the error has no `__context__`.
     raise AutumnAPIError(status, message, code, retry_after)
 
 
@@ -365,54 +365,58 @@ def _one_line(text: str, limit: int) -> str:
     return "".join(char if char.isprintable() else "?" for char in line)
 
 
-def _check_text(name: str, value: Any, limit: int, rule: str, it: str = "it") -> None:
+def _check_text(
+    name: str, value: Any, limit: int, rule: str, source: str = "it"
+) -> None:
     """Check that a value is a str of 1 to `limit` visible ASCII characters."""
     if not isinstance(value, str):
-        raise _refusal(name, f"a str: {rule}", value, it)
+        raise _refusal(name, f"a str: {rule}", value, source)
     if not re.fullmatch(f"[!-~]{{1,{limit}}}", value):
-        raise _refusal(name, rule, value, it)
+        raise _refusal(name, rule, value, source)
 
 
-def _refusal(name: str, rule: str, value: Any, it: str = "it") -> AutumnValidationError:
-    """Return the error for an invalid value. It shows the value only of a number."""
+def _refusal(
+    name: str, rule: str, value: Any, source: str = "it"
+) -> AutumnValidationError:
+    """Return the error for an invalid value. It quotes only numbers."""
     actual = f"of type {type(value).__name__}"
     if isinstance(value, str):
         actual = f"a str of length {len(value)}"
     elif isinstance(value, (int, float)):
         actual = f"the {type(value).__name__} {value}"
-    return AutumnValidationError(name, f"must be {rule}; {it} is {actual}")
+    return AutumnValidationError(name, f"must be {rule}; {source} is {actual}")
 
 
 # Accept only URLs whose host browsers and Python parse alike. Double quotes and angle
-# brackets are refused because such a URL would break out of a double-quoted HTML
-# attribute in a page that does not escape it.
+# brackets are refused because a page that does not escape such a URL would let it break
+# out of a double-quoted HTML attribute.
 _URL = re.compile(
     r"""
     (?P<scheme> https? ) ://
-    (?P<host> [a-z0-9_-]+ (?: \. [a-z0-9_-]+ )* \.? | \[ [0-9a-f.]* : [0-9a-f:.]* ] )
-    (?: : (?P<port> [0-9]{1,5} ) )?
-    (?P<path> (?: / [^\\?#"<>]* )? )
-    (?P<query> (?: [?#] [^"<>]* )? )  # or a fragment
+    (?P<host> [a-z0-9_-]+ ( \. [a-z0-9_-]+ )* \.? | \[ [0-9a-f.]* : [0-9a-f:.]* ] )
+    ( : (?P<port> [0-9]{1,5} ) )?
+    (?P<path> ( / [^\\?#"<>]* )? )
+    (?P<query> ( [?#] [^"<>]* )? )  # or a fragment
     """,
     re.VERBOSE | re.IGNORECASE,
 )
 
 
-def _parse_url(name: str, url: Any, it: str = "it") -> re.Match[str]:
+def _parse_url(name: str, url: Any, source: str = "it") -> re.Match[str]:
     """Return the parts of a valid URL, or raise AutumnValidationError."""
     rule = (
         "a full http or https URL, such as https://app.example.com/account, of at most"
         " 8192 visible ASCII characters, without a user name, a port above 65535, double"
         " quotes, angle brackets, or a backslash in the path"
     )
-    _check_text(name, url, 8192, rule, it)
+    _check_text(name, url, 8192, rule, source)
     match = _URL.fullmatch(url)
     if (
         not match
         or (match["host"].startswith("[") and not _parse_ip(match["host"]))
         or int(match["port"] or 0) > 65_535
     ):
-        raise _refusal(name, rule, url, it)
+        raise _refusal(name, rule, url, source)
     return match
 
 
@@ -426,11 +430,11 @@ def _parse_ip(host: str) -> str:
 
 def _get_server_url(url: Optional[str], allow_http: bool) -> str:
     """Return the server's URL, from the argument, the environment or the default."""
-    it = "it"
+    source = "it"
     if url is None:
-        it = "AUTUMN_SERVER_URL"
-        url = os.environ.get(it) or DEFAULT_SERVER_URL
-    match = _parse_url("server_url", url, it)
+        source = "AUTUMN_SERVER_URL"
+        url = os.environ.get(source) or DEFAULT_SERVER_URL
+    match = _parse_url("server_url", url, source)
     is_https = match["scheme"].lower() == "https"
     # Only True allows http: the "false" of an environment variable is truthy.
     if not (is_https or allow_http is True or _is_loopback(match["host"])):
@@ -438,10 +442,10 @@ def _get_server_url(url: Optional[str], allow_http: bool) -> str:
             "https, because the request carries the key; http needs allow_http=True,"
             " except to localhost, 127.0.0.0/8 and [::1]"
         )
-        raise _refusal("server_url", rule, url, it)
+        raise _refusal("server_url", rule, url, source)
     if match["query"] or match["path"].rstrip("/").endswith("/v1"):
-        rule = "a URL without a query, a fragment, or the /v1 that is added to it"
-        raise _refusal("server_url", rule, url, it)
+        rule = "a URL without a query, a fragment or a final /v1"
+        raise _refusal("server_url", rule, url, source)
     return url
 
 
@@ -452,11 +456,11 @@ def _is_loopback(host: str) -> bool:
 
 def _get_secret_key(key: Optional[str]) -> str:
     """Return the key, from the argument or the environment. No message shows it."""
-    it = "it"
+    source = "it"
     if key is None:
-        it, key = "AUTUMN_SECRET_KEY", os.environ.get("AUTUMN_SECRET_KEY")
+        source, key = "AUTUMN_SECRET_KEY", os.environ.get("AUTUMN_SECRET_KEY")
     if not key:
-        problem = "is not set, or empty"
+        problem = "is not set or is empty"
     elif not re.fullmatch("[!-~]+", key):
         problem = "contains white space or a character that is not visible ASCII"
     elif not key.startswith("am_") or key.startswith("am_pk"):  # publishable
@@ -464,13 +468,13 @@ def _get_secret_key(key: Optional[str]) -> str:
     else:
         return key
     rule = "must be an Autumn secret key (am_sk_...)"
-    raise AutumnValidationError("secret_key", f"{rule}; {it} {problem}")
+    raise AutumnValidationError("secret_key", f"{rule}; {source} {problem}")
 
 
 def _clean(text: Any, limit: int) -> str:
     """Return a server's text as one line that holds no key, or "" if there is none."""
     line = _one_line(text, limit) if isinstance(text, str) else ""
-    # Last, because a cut may split a key. Quotes and backslashes end a key in raw JSON.
+    # In raw JSON, a quote or a backslash ends a key.
     return re.sub(r"am_(sk|oauth|jwt)_[^\s\"'<>\\]*", r"am_\1_***", line)
 
 
@@ -483,11 +487,11 @@ def _check_limits(timeout: Any, max_retries: Any) -> None:
 
 # Internals: sending.
 #
-# A socket's timeout applies to each operation, not to their sum. So each gets the time
+# A socket's timeout applies to each operation, not to their sum. It is set to the time
 # left until the deadline:
-# - connecting to an address: an equal share of it (_connect)
-# - CONNECT to a proxy, the TLS handshake and sending the request: all of it (_connect)
-# - each read: all of it, and after the deadline a TimeoutError (_BoundedFile)
+# - to an equal share of it, before connecting to an address (_connect)
+# - once connected, for CONNECT to a proxy, the TLS handshake and sending (_connect)
+# - before each read, and after it for the TLS handshake after CONNECT (_BoundedFile)
 #
 # do_open() and two attributes of an http.client connection, _create_connection and
 # response_class, are undocumented, but unchanged from Python 3.9 to 3.15. Tools use these
@@ -497,9 +501,8 @@ def _check_limits(timeout: Any, max_retries: Any) -> None:
 _FIRST_BACKOFF = 0.25  # seconds; doubles with each retry
 _MAX_RESPONSE_BYTES = 1_048_576  # 1 MiB, headers included; a normal one is under 1 KiB
 
-# Reported as an AutumnConnectionError. OverflowError and MemoryError come from an
-# impossible Content-Length or chunk size. Other exceptions are bugs or come from your own
-# process, and pass through.
+# Reported as an AutumnConnectionError. OverflowError and MemoryError may come from an
+# impossible Content-Length or chunk size. Other exceptions pass through.
 _FAILURES = (OSError, http.client.HTTPException, ValueError, OverflowError, MemoryError)
 
 
@@ -518,18 +521,16 @@ def _send_with_retries(
         retry_after = 0
         try:
             with opener.open(request) as response:
-                return parse_response(
-                    response.status, response.headers, response.read()
-                )
+                body = response.read()
+            # Not in the with block, where VCR.py's response would swallow the error.
+            return parse_response(response.status, response.headers, body)
         except AutumnAPIError as exc:
             error: AutumnError = exc
-            # Cloudflare, which Autumn's API is behind, adds 520 to 524:
-            # https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors/
             may_retry = exc.status == 429 or 500 <= exc.status < 600
             retry_after = exc.retry_after or 0
         except _FAILURES as exc:
             error, may_retry = _explain(exc, route, attempts)
-        # SnapStart restores random's state, so all copies would wait equally long:
+        # SnapStart restores random's state, so all restored copies would wait as long:
         # https://docs.aws.amazon.com/lambda/latest/dg/snapstart-uniqueness.html
         jitter = random.SystemRandom().uniform(0.5, 1)
         delay = retry_after + jitter * _FIRST_BACKOFF * 2 ** (attempts - 1)
@@ -542,8 +543,8 @@ def _send_with_retries(
 def _find_proxy(request: urllib.request.Request) -> Optional[tuple[str, str]]:
     """Return the address and user info of the proxy in urllib's settings, or None."""
     host = urllib.parse.urlsplit(request.full_url).hostname or ""
-    # Over http, a proxy would see the key. This comes first, because on macOS
-    # getproxies() kills a forked process.
+    # Over http, a proxy would see the key. This comes first, because getproxies() can
+    # kill a forked process on macOS.
     if request.type == "http" or _is_loopback(host):
         return None
     setting = urllib.request.getproxies().get("https", "").strip()
@@ -565,17 +566,17 @@ def _parse_proxy(setting: str) -> tuple[str, str]:
     scheme, _, rest = setting.partition("://")
     userinfo, _, rest = rest.rpartition("@")
     try:
-        url = _parse_url("proxy", "http://" + rest)
+        match = _parse_url("proxy", "http://" + rest)
     except AutumnValidationError:
-        url = None
-    if not url:
+        match = None
+    if not match:
         raise AutumnConnectionError("the proxy setting has no valid host and port")
-    address = urllib.parse.urlsplit(url[0]).netloc
+    address = urllib.parse.urlsplit(match[0]).netloc
     if scheme.lower() != "http":
         raise AutumnConnectionError(
             f"cannot use the proxy {address}: only http:// proxies are supported"
         )
-    return address if url["port"] else f"{address}:80", userinfo
+    return address if match["port"] else f"{address}:80", userinfo
 
 
 class _Handler(urllib.request.AbstractHTTPHandler):
@@ -590,8 +591,8 @@ class _Handler(urllib.request.AbstractHTTPHandler):
         self._context = context
 
     def default_open(self, request: urllib.request.Request) -> Any:
-        # do_open() makes a connection, sends the request and closes the connection.
-        # http.client adds the headers Host, Content-Length and Accept-Encoding.
+        # do_open() connects, sends the request and reads the response's headers. It and
+        # http.client add the headers Host, Content-Length, Accept-Encoding and Connection.
         make_connection = functools.partial(self._make_connection, request.type)
         return self.do_open(make_connection, request)
 
@@ -613,28 +614,28 @@ class _Handler(urllib.request.AbstractHTTPHandler):
     def _connect(self, address: tuple[str, int], *_: object) -> Any:
         """Try a host's addresses in turn, each for an equal share of the time left."""
         # Mock libraries replace these two functions of socket, and expect the arguments
-        # that the standard library passes. The second gets an IP address, not a name.
+        # that the standard library passes. create_connection() gets an IP address.
         infos: list[Any] = socket.getaddrinfo(*address, 0, socket.SOCK_STREAM)
+        error = OSError("the host name has no address")
         for index, info in enumerate(infos):
             try:
                 share = _time_left(self._deadline) / (len(infos) - index)
                 sock = socket.create_connection(info[4][:2], share, None)
-            except OSError:
-                if index == len(infos) - 1:
-                    raise
+            except OSError as exc:
+                error = exc
             else:
                 # 0 would mean non-blocking, and an error would leave the socket open.
                 sock.settimeout(max(self._deadline - time.monotonic(), 0.001))
                 return sock
-        raise OSError("the host name has no address")
+        raise error
 
     def _make_response(self, sock: Any, **options: Any) -> http.client.HTTPResponse:
         file: Any = _BoundedFile(sock, self._deadline)
         return http.client.HTTPResponse(file, **options)
 
 
-# No lock: a child forked while another thread held it would hang. The first threads may
-# each create a context, which is harmless.
+# No lock: a process forked while a thread held it would hang. The first threads may each
+# create a context, which is harmless.
 @functools.cache
 def _default_context() -> SSLContext:
     """Return the process's TLS context. Creating it takes more CPU than a whole call."""
@@ -644,7 +645,7 @@ def _default_context() -> SSLContext:
 
 
 def _authorization(userinfo: str) -> dict[str, str]:
-    """Return the header that offers a proxy its user name and password, if any."""
+    """Return the Proxy-Authorization header, or none without user info."""
     if not userinfo:
         return {}
     userinfo = userinfo if ":" in userinfo else userinfo + ":"
@@ -661,11 +662,11 @@ def _time_left(deadline: float) -> float:
 
 
 class _BoundedFile(io.RawIOBase):
-    """The file that HTTPResponse reads from. It ends at a deadline and at 1 MiB."""
+    """The file that HTTPResponse reads from. Reading fails after a deadline or 1 MiB."""
 
     def __init__(self, sock: Any, deadline: float) -> None:
         self._sock = sock
-        # do_open() closes the socket, which stays open until this file is closed too.
+        # Keeps the socket open after do_open() closes it, until this file is closed.
         self._file = sock.makefile("rb", 0)
         self._deadline = deadline
         self._bytes_left = _MAX_RESPONSE_BYTES
@@ -679,7 +680,7 @@ class _BoundedFile(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         self._sock.settimeout(_time_left(self._deadline))
         count: int = self._file.readinto(buffer)  # never None: the timeout is above 0
-        self._sock.settimeout(_time_left(self._deadline))  # for TLS after CONNECT
+        self._sock.settimeout(_time_left(self._deadline))
         self._bytes_left -= count
         if self._bytes_left < 0:
             raise OSError("the response is over 1 MiB")
@@ -694,17 +695,16 @@ def _explain(
     exc: Exception, route: str, attempts: int
 ) -> tuple[AutumnConnectionError, bool]:
     """Return the error to raise for an exception, and whether a retry may help."""
-    # do_open() wraps an OSError in a URLError.
+    # do_open() may wrap an OSError in a URLError.
     if isinstance(exc, urllib.error.URLError) and isinstance(exc.reason, OSError):
         exc = exc.reason
-    is_timeout = isinstance(exc, (TimeoutError, socket.timeout))  # one since 3.10
-    refused = re.match("Tunnel connection failed: ([0-9]+)", str(exc))
+    is_timeout = isinstance(exc, (TimeoutError, socket.timeout))
     if not isinstance(exc, OSError):
         # Only the type is quoted, because the text may hold a header or the response.
         reason, cause = type(exc).__name__, None
         # Not for an impossible host name, Content-Length or chunk size.
         may_retry = isinstance(exc, http.client.HTTPException)
-    elif refused:
+    elif refused := re.match("Tunnel connection failed: ([0-9]+)", str(exc)):
         # Only the status is quoted, because the rest may echo the proxy password.
         reason, cause = f"the proxy responded with status {refused[1]}", None
         # Repeated wrong passwords can lock an account.
@@ -713,7 +713,7 @@ def _explain(
         reason, cause = str(exc) or type(exc).__name__, exc.with_traceback(None)
         cause.__cause__ = cause.__context__ = None
         if isinstance(exc, ValueError):  # an SSLCertVerificationError
-            # The next call reads the CAs again, which may have been renewed.
+            # The next call reads the CAs again, in case they were renewed.
             _default_context.cache_clear()
         may_retry = not (is_timeout or isinstance(exc, ValueError))
     error_type = AutumnTimeoutError if is_timeout else AutumnConnectionError

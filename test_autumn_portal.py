@@ -599,7 +599,6 @@ class ErrorTests(TestCase):
         for error, text in (
             (AutumnAPIError(500, dirty), f"500: {clean}"),
             (AutumnTimeoutError(dirty), clean),
-            (AutumnValidationError("f", dirty), f"f: {clean}"),
             (AutumnConnectionError("x" * 500), "x" * 500),
             (AutumnConnectionError("x" * 501), "x" * 497 + "..."),
             (AutumnAPIError(1, "x" * 999), f"1: {'x' * 494}..."),
@@ -809,7 +808,7 @@ class BuildRequestTests(TestCase):
 
     def test_other_keys_are_refused_and_not_shown(self):
         """Another company's key must not be sent to Autumn."""
-        not_set = "is not set, or empty"
+        not_set = "is not set or is empty"
         not_ascii = "contains white space or a character that is not visible ASCII"
         not_autumn = "does not begin with am_sk"
         rows = [("", not_set), (f" {KEY}", not_ascii)]
@@ -846,7 +845,7 @@ class BuildRequestTests(TestCase):
             "must be https, because the request carries the key; http needs"
             " allow_http=True, except to localhost, 127.0.0.0/8 and [::1]; it is"
         )
-        extra = "must be a URL without a query, a fragment, or the /v1 that is added"
+        extra = "must be a URL without a query, a fragment or a final /v1; it is"
         not_loopback = """
             http://autumn:8080 http://api.useautumn.com http://localhost. http://127.1
             http://localhost.evil.example http://127.evil.example http://128.0.0.1
@@ -990,8 +989,7 @@ class ParseResponseTests(TestCase):
         """Autumn's message for an unknown key quotes its first 15 characters."""
         for text, masked in (
             (f"Invalid secret key: {KEY[:15]}***", "Invalid secret key: am_sk_***"),
-            (f"{KEY}\n{KEY}", "am_sk_*** am_sk_***"),
-            (f"key={KEY}, no am_sk", "key=am_sk_*** no am_sk"),
+            (f"key={KEY},\nno am_sk", "key=am_sk_*** no am_sk"),
             ("am_oauth_SENTINEL am_jwt_SENTINEL", "am_oauth_*** am_jwt_***"),
             (f"'{KEY}' <b>{KEY}</b>", "'am_sk_***' <b>am_sk_***</b>"),
             (f'"{KEY}",{KEY}\\n{KEY}', '"am_sk_***",am_sk_***\\nam_sk_***'),
@@ -1034,9 +1032,6 @@ class ParseResponseTests(TestCase):
                 error = self.parse_error(429, b"x", {"Date": "today", name: value})
 
                 self.assertEqual(error.retry_after, seconds)
-        headers = http.client.HTTPMessage()
-        headers["retry-after"] = "5"
-        self.assertEqual(self.parse_error(503, b"x", headers).retry_after, 5)
         self.assertIsNone(self.parse_error(503, b"x").retry_after)
 
 
@@ -1778,6 +1773,15 @@ class ToolTests(TestCase):
         resolved = ("autumn.example", 80, 0, socket.SOCK_STREAM)
         self.assertEqual(calls, [resolved, (("fd00::1", 80), None)])
 
+    def test_a_replaced_response_may_swallow_errors(self):
+        """As VCR.py's does in a with block, because its close() returns True."""
+        response = mock.MagicMock(status=404, headers={}, read=lambda: b"x")
+        response.__enter__.return_value = response
+        response.__exit__.return_value = True
+        self.patch("urllib.request.OpenerDirector.open", return_value=response)
+
+        self.assert_call_raises(AutumnAPIError, "http://127.0.0.1:1")
+
     def test_a_tracing_agent_sees_no_key(self):
         """But it sees the request, and the header that it adds reaches the server."""
         for owner, name in (
@@ -1839,15 +1843,13 @@ def handler(event, context):
         url, source = self.start_stand_in().url, MODULE.read_bytes()
         folder = pathlib.Path(self.enter(tempfile.TemporaryDirectory())).resolve()
         (folder / "shop" / "_vendor").mkdir(parents=True)
-        for name in ("autumn_portal", "billing_portal", "shop/_vendor/portal"):
+        for name in ("autumn_portal", "shop/_vendor/portal"):
             (folder / f"{name}.py").write_bytes(source)
         (folder / "lambda_function.py").write_bytes(source + self.HANDLER)
         with zipfile.ZipFile(folder / "vendor.zip", "w") as archive:
             archive.writestr("zipped_portal.py", source)
         path = "import sys; sys.path.insert(0, {!r}); import {} as portal"
         isolated = path.format(str(folder), "autumn_portal")
-        two = "import autumn_portal, billing_portal as portal; "
-        two += "assert not issubclass(portal.AutumnError, autumn_portal.AutumnError)"
         layouts = (
             (isolated, "-I", "-S", "-W", "error"),
             ("import autumn_portal as portal", "-OO"),
@@ -1855,7 +1857,6 @@ def handler(event, context):
             (path.format("vendor.zip", "zipped_portal"),),
             (self.UNREGISTERED,),
             ("import lambda_function as portal; portal.handler('cus_123', None)",),
-            (two,),
             (self.WITHOUT_SSL,),
         )
 
