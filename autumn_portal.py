@@ -18,7 +18,7 @@ Catch AutumnError to handle invalid arguments and every failure that the network
 proxy or the server can cause: AutumnValidationError if an argument is invalid,
 AutumnAPIError if the server's response has no portal session, AutumnConnectionError if
 no complete response arrives, and its subclass AutumnTimeoutError if none arrives in
-time. Other exceptions pass through unchanged. build_request() and parse_response() do
+time. Exceptions of other types pass through. build_request() and parse_response() do
 everything except network I/O, so you can use another HTTP client.
 
 This file trusts your code to pass the right types, and Autumn's server, once TLS has
@@ -234,7 +234,7 @@ def build_request(
             this file in the error's traceback holds the key.
     """
     # Autumn rejects null.
-    fields = {name: value for name, value in vars(params).items() if value is not None}
+    fields = {k: v for k, v in dataclasses.asdict(params).items() if v is not None}
     try:
         server_url = _get_server_url(server_url, allow_http)
         authorization = "Bearer " + _get_secret_key(secret_key)

@@ -289,8 +289,8 @@ def serve(arguments):
         else:
             print("Every customer has a portal page, except those whose ID begins with")
             print('"unknown" (404), "busy" (429) or "slow" (no response).')
-        print("Your browser will warn of the page's certificate. Ctrl-C ends this.\n")
-        sys.stdout.flush()
+        end = "Your browser will warn of the page's certificate. Ctrl-C ends this."
+        print(f"{end}\n\n", end="", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             while True:
                 time.sleep(1)
@@ -1622,7 +1622,7 @@ class BrokenResponseTests(TestCase):
 
                 error = self.assert_call_raises(*arguments, max_retries=0)
 
-                self.assertNotIn("407", str(error))
+                self.assertNotIn("status 407", str(error))
 
     def test_odd_but_complete_responses_are_accepted(self):
         chunk = b"%x;a=b\r\n" % len(BODY) + BODY
