@@ -183,7 +183,9 @@ class _StandInHandler(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         fields = json.loads(body)
         status, content = self.respond(fields)
-        self.server.log(f"{status or 'no response'} {fields.get('customer_id')!a}")
+        end = " (creation)" if self.is_creation() else ""
+        customer_id = fields.get("customer_id")
+        self.server.log(f"{status or 'no response'} {customer_id!a}{end}")
         is_text = isinstance(content, str)
         sent = (content if is_text else json.dumps(content)).encode()
         exchange = (self.requestline, dict(self.headers), body, status, sent)
@@ -213,8 +215,7 @@ class _StandInHandler(http.server.BaseHTTPRequestHandler):
         """Return the status, or None for no response, and the text or the JSON."""
         key = self.headers.get("Authorization", "")[len("Bearer ") :]
         customer_id = fields.get("customer_id")
-        is_creation = self.path == "/v1/customers.get_or_create"
-        if not is_creation and self.path != "/v1/billing.open_customer_portal":
+        if not self.is_creation() and self.path != "/v1/billing.open_customer_portal":
             return self.make_error(401, "no_auth_header", "Unauthorized")
         if not key.startswith("am_sk"):
             message = "Invalid authorization token prefix"
@@ -225,19 +226,22 @@ class _StandInHandler(http.server.BaseHTTPRequestHandler):
         if not isinstance(customer_id, str):
             message = "customer_id: must be a string (received undefined)"
             return self.make_error(400, "invalid_inputs", message)
-        if is_creation:
-            about = {name: fields.get(name) for name in ("name", "email")}
-            return 200, {"id": customer_id, **about, "env": "sandbox"}
         behavior = self.server.behavior or customer_id
-        if behavior.startswith("unknown"):
-            message = f"Customer {customer_id} not found"
-            return self.make_error(404, "customer_not_found", message)
         if behavior.startswith("busy"):
             return 429, "Too many requests, please try again later."
         if behavior.startswith("slow"):
             return None, ""
+        if self.is_creation():
+            about = {name: fields.get(name) for name in ("name", "email")}
+            return 200, {"id": customer_id, **about, "env": "sandbox"}
+        if behavior.startswith("unknown"):
+            message = f"Customer {customer_id} not found"
+            return self.make_error(404, "customer_not_found", message)
         url = self.server.open_session(fields)
         return 200, {"customer_id": customer_id, "url": url}
+
+    def is_creation(self):
+        return self.path == "/v1/customers.get_or_create"
 
     def make_error(self, status, code, message):
         return status, {"message": message, "code": code, "env": "sandbox"}
@@ -564,8 +568,8 @@ class TestCase(unittest.TestCase):
 
     def assert_attempts(self, number, error):
         """Check how many attempts an AutumnConnectionError says it was."""
-        attempts = re.search("after ([0-9]+) attempts?: ", str(error))
-        self.assertEqual(int(attempts[1]), number, error)
+        s = "" if number == 1 else "s"
+        self.assertIn(f" after {number} attempt{s}: ", str(error))
 
 
 def chain_of(error):
