@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 the autumn_portal authors
 # SPDX-License-Identifier: 0BSD
-"""Open an Autumn customer's Stripe billing portal, with the standard library alone.
+"""Open an Autumn customer's Stripe billing portal, using only the standard library.
 
 Example::
 
@@ -104,8 +104,8 @@ class AutumnAPIError(AutumnError):
         status: The HTTP status. 200 means that the body could not be used, for example
             because it is not JSON.
         message: The server's message, or the start of the body if it has none. For a
-            2xx or 3xx, what is wrong with the response. Anything that looks like a
-            secret key is masked, because Autumn quotes the start of an unknown key.
+            2xx or 3xx, it says what is wrong with the response. Anything that looks
+            like a secret key is masked, as Autumn quotes the start of an unknown key.
         code: Autumn's error code, such as "customer_not_found", or None. Also masked.
         retry_after: Whole seconds to wait before another attempt, from the Retry-After
             header (RFC 9110, section 10.2.3). None if there is no such number.
@@ -147,9 +147,9 @@ class OpenCustomerPortalParams:
             twice, and customers with older IDs exist.
         configuration_id: Stripe billing portal configuration ID, from the Stripe
             dashboard: 1 to 1024 visible ASCII characters. None means the default one.
-        return_url: http or https URL that the portal page's back button leads to. None
+        return_url: http or https URL that the portal page's back button links to. None
             means the organization's success URL, by default https://useautumn.com.
-            If it comes from the browser, check that it leads to your application. For
+            If it comes from the browser, check that it points to your application. For
             a URL that this class has accepted, browsers and Python agree where the host
             ends, so url.startswith("https://app.example.com/") checks its origin. A
             longer prefix does not check a path: browsers resolve /a/../b and %2e%2e.
@@ -220,8 +220,8 @@ def build_request(
 ) -> urllib.request.Request:
     """Return the HTTP request that opens a portal session, without sending it.
 
-    To send it with another HTTP client, use its get_method(), full_url, header_items()
-    and data. Turn redirects off, and pass the response to parse_response().
+    To send it with another HTTP client, use the request's get_method(), full_url,
+    header_items() and data. Turn off redirects, and pass the response to parse_response().
 
     Args:
         params, secret_key, server_url, allow_http: As in open_customer_portal().
@@ -273,7 +273,7 @@ def parse_response(
     Raises:
         AutumnAPIError: The response is not a 200 with a portal session.
     """
-    text = str(body, "utf-8-sig", "replace")  # a TypeError if body is a str
+    text = str(body, "utf-8-sig", "replace")  # raises TypeError if body is a str
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
@@ -315,8 +315,8 @@ def open_customer_portal(
     """Open a portal session for a customer. Thread-safe.
 
     Each call creates a new portal session, so a retry is safe. Redirects are not
-    followed. Calls over https use the proxy that urllib finds, which must be an http://
-    one. Calls over http, or to this machine, use none.
+    followed. Calls over https use the proxy that urllib finds, whose URL must begin with
+    http://. Calls over http, or to this machine, use no proxy.
 
     Args:
         params: The customer, and optionally a return URL and a configuration.
@@ -421,7 +421,7 @@ def _parse_url(name: str, url: Any, source: str = "it") -> re.Match[str]:
 
 
 def _parse_ip(host: str) -> str:
-    """Return the IP address that a host is, or "" for a name."""
+    """Return the IP address in a URL's host, or "" if it is a name."""
     try:
         return str(ipaddress.ip_address(host.strip("[]")))
     except ValueError:
@@ -487,16 +487,16 @@ def _check_limits(timeout: Any, max_retries: Any) -> None:
 
 # Internals: sending.
 #
-# A socket's timeout applies to each operation, not to their sum. It is set to the time
-# left until the deadline:
-# - to an equal share of it, before connecting to an address (_connect)
+# A socket's timeout applies to each operation, not to their sum. So it is set several
+# times, each time to what is left until the deadline:
+# - before connecting to an address, but to an equal share of that (_connect)
 # - once connected, for CONNECT to a proxy, the TLS handshake and sending (_connect)
-# - before each read, and after it for the TLS handshake after CONNECT (_BoundedFile)
+# - before each read, and after it, for a TLS handshake that follows CONNECT (_BoundedFile)
 #
 # do_open() and two attributes of an http.client connection, _create_connection and
-# response_class, are undocumented, but unchanged from Python 3.9 to 3.15. Tools use these
-# places too: tracing agents replace OpenerDirector.open() or do_open(), VCR.py the
-# connection classes, and mock libraries the functions of socket.
+# response_class, are undocumented, but unchanged from Python 3.9 to 3.15. Other tools hook
+# in here too: tracing agents replace OpenerDirector.open() or do_open(), VCR.py replaces
+# the connection classes, and mock libraries replace functions of socket.
 
 _FIRST_BACKOFF = 0.25  # seconds; doubles with each retry
 _MAX_RESPONSE_BYTES = 1_048_576  # 1 MiB, headers included; a normal one is under 1 KiB
@@ -530,7 +530,7 @@ def _send_with_retries(
             retry_after = exc.retry_after or 0
         except _FAILURES as exc:
             error, may_retry = _explain(exc, route, attempts)
-        # SnapStart restores random's state, so all restored copies would wait as long:
+        # SnapStart restores random's state, so all copies would wait equally long:
         # https://docs.aws.amazon.com/lambda/latest/dg/snapstart-uniqueness.html
         jitter = random.SystemRandom().uniform(0.5, 1)
         delay = retry_after + jitter * _FIRST_BACKOFF * 2 ** (attempts - 1)
@@ -543,8 +543,8 @@ def _send_with_retries(
 def _find_proxy(request: urllib.request.Request) -> Optional[tuple[str, str]]:
     """Return the address and user info of the proxy in urllib's settings, or None."""
     host = urllib.parse.urlsplit(request.full_url).hostname or ""
-    # Over http, a proxy would see the key. This comes first, because getproxies() can
-    # kill a forked process on macOS.
+    # Over http, a proxy would see the key. This check comes first, because getproxies()
+    # can kill a forked process on macOS.
     if request.type == "http" or _is_loopback(host):
         return None
     setting = urllib.request.getproxies().get("https", "").strip()
@@ -580,7 +580,7 @@ def _parse_proxy(setting: str) -> tuple[str, str]:
 
 
 class _Handler(urllib.request.AbstractHTTPHandler):
-    """Sends a request. OpenerDirector.open() calls default_open()."""
+    """Sends a request. OpenerDirector.open() calls its default_open()."""
 
     def __init__(
         self, proxy: Optional[tuple[str, str]], deadline: float, context: Any
@@ -613,7 +613,7 @@ class _Handler(urllib.request.AbstractHTTPHandler):
 
     def _connect(self, address: tuple[str, int], *_: object) -> Any:
         """Try a host's addresses in turn, each for an equal share of the time left."""
-        # Mock libraries replace these two functions of socket, and expect the arguments
+        # Mock libraries replace these two socket functions, and expect the arguments
         # that the standard library passes. create_connection() gets an IP address.
         infos: list[Any] = socket.getaddrinfo(*address, 0, socket.SOCK_STREAM)
         error = OSError("the host name has no address")
@@ -624,7 +624,7 @@ class _Handler(urllib.request.AbstractHTTPHandler):
             except OSError as exc:
                 error = exc
             else:
-                # 0 would mean non-blocking, and an error would leave the socket open.
+                # 0 would mean non-blocking. Raising here would leave the socket open.
                 sock.settimeout(max(self._deadline - time.monotonic(), 0.001))
                 return sock
         raise error
@@ -645,7 +645,7 @@ def _default_context() -> SSLContext:
 
 
 def _authorization(userinfo: str) -> dict[str, str]:
-    """Return the Proxy-Authorization header, or none without user info."""
+    """Return the Proxy-Authorization header as a dict, empty without user info."""
     if not userinfo:
         return {}
     userinfo = userinfo if ":" in userinfo else userinfo + ":"
@@ -702,7 +702,7 @@ def _explain(
     if not isinstance(exc, OSError):
         # Only the type is quoted, because the text may hold a header or the response.
         reason, cause = type(exc).__name__, None
-        # Not for an impossible host name, Content-Length or chunk size.
+        # A retry cannot fix an impossible host name, Content-Length or chunk size.
         may_retry = isinstance(exc, http.client.HTTPException)
     elif refused := re.match("Tunnel connection failed: ([0-9]+)", str(exc)):
         # Only the status is quoted, because the rest may echo the proxy password.

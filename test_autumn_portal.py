@@ -66,7 +66,7 @@ from autumn_portal import (
 
 MODULE = pathlib.Path(autumn_portal.__file__).resolve()
 
-# No error may show either of these. assert_raises_clean() looks for the word.
+# No error may show either of these. assert_raises_clean() looks for SENTINEL.
 KEY = "am_sk_test_SENTINEL"
 PORTAL_URL = "https://billing.stripe.com/p/session/test_SENTINEL"
 
@@ -75,7 +75,7 @@ PARAMS = OpenCustomerPortalParams(
 )
 
 # A self-signed certificate for 127.0.0.1, valid from 2020 to 2120, and its private key.
-# They are here because the standard library cannot make any, and are of no use elsewhere.
+# They are here because the standard library cannot create any, and are useless elsewhere.
 TEST_CERTIFICATE = """\
 -----BEGIN CERTIFICATE-----
 MIIBazCCARKgAwIBAgIBATAKBggqhkjOPQQDAjAUMRIwEAYDVQQDDAkxMjcuMC4w
@@ -101,10 +101,10 @@ QVZrK71H+OPmq1GyaxUqKQIgnsHtUd5o3tCFM8d4+dvKieoJq6BLEvFw
 
 
 class Server(socketserver.ThreadingTCPServer):
-    """A local server. Not an HTTPServer, because that one looks up its own name."""
+    """A local server. Not an HTTPServer, because that looks up its own host name."""
 
     request_queue_size = 128
-    # On Windows, it would allow a second server on the same port.
+    # On Windows, this would let a second server use the same port.
     allow_reuse_address = os.name != "nt"
 
     def __init__(self, handler, scheme="http", host="127.0.0.1", port=0):
@@ -113,7 +113,7 @@ class Server(socketserver.ThreadingTCPServer):
         self.url = f"{scheme}://{host}:{self.port}"
 
     def __enter__(self):
-        # poll_interval: how soon shutdown() is seen.
+        # poll_interval: how soon shutdown() takes effect.
         run = threading.Thread(target=self.serve_forever, args=(0.005,), daemon=True)
         run.start()
         return self
@@ -127,19 +127,19 @@ class Server(socketserver.ThreadingTCPServer):
 
 
 class StandIn(Server):
-    """A server that responds as Autumn's was measured to, and serves a portal page.
+    """A server that responds as Autumn's was observed to, and serves portal pages.
 
     Every customer has a portal, except those whose ID begins with "unknown" (404), "busy"
     (429) or "slow" (no response).
 
     Attributes:
         key: The only secret key that is accepted.
-        behavior: "unknown", "busy" or "slow" makes every customer behave so.
+        behavior: "unknown", "busy" or "slow" makes every customer behave that way.
         exchanges: For each request to Autumn: its first line, headers and body, and the
             status and body of the response.
-        portal_url: The portal URL of every session. None means a new one each, whose page
-            is on the StandIn `portal_server`.
-        sessions: The fields of the requests for portal pages, by the pages' paths.
+        portal_url: The portal URL of every session. None means a new one for each,
+            whose portal page is on the StandIn `portal_server`.
+        sessions: The request fields of each session, by the path of its portal page.
         log: A function that is called with one line for each request.
     """
 
@@ -212,7 +212,7 @@ class _StandInHandler(http.server.BaseHTTPRequestHandler):
         self.send(200, "text/html; charset=utf-8", page.encode())
 
     def respond(self, fields):
-        """Return the status, or None for no response, and the text or the JSON."""
+        """Return the status, or None for no response, and the body as a str or a dict."""
         key = self.headers.get("Authorization", "")[len("Bearer ") :]
         customer_id = fields.get("customer_id")
         if not self.is_creation() and self.path != "/v1/billing.open_customer_portal":
@@ -282,7 +282,7 @@ def serve(arguments):
     with autumn, StandIn(server_context()) as portal_server:
         autumn.key, autumn.behavior = "am_sk_test_stand_in", args.all
         autumn.portal_url, autumn.portal_server = None, portal_server
-        # One write each, so that threads do not mix their lines.
+        # Each line is one write, so that threads do not mix their lines.
         autumn.log = lambda line: print(f"{line}\n", end="", flush=True)
         portal_server.log = autumn.log
         print("This is a stand-in for Autumn. Set these for your application:\n")
@@ -356,7 +356,7 @@ def print_exchanges(exchanges, key):
 
 
 def run_python(*arguments, cwd=None, **environment):
-    """Run this Python with arguments; output in, say, an ASCII locale may be escaped."""
+    """Run this Python with arguments. In an ASCII locale, its output may be escaped."""
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=cwd,
@@ -383,9 +383,9 @@ def http_response(status=200, body=BODY, *headers):
 
 
 class Peer(Server):
-    """A server that plays a script to each connection, for what StandIn never does.
+    """A server that plays a script on each connection, to do what StandIn never does.
 
-    The last script is for all further connections. A step of a script is bytes to send,
+    The last script is used for all further connections. Each step is bytes to send,
     seconds to pause, RESET or TLS.
 
     Attributes:
@@ -483,11 +483,11 @@ class TestCase(unittest.TestCase):
         }
         environment["AUTUMN_SECRET_KEY"] = KEY
         environment.pop("AUTUMN_SERVER_URL", None)
-        # Without it, urllib asks the settings of macOS or Windows for a proxy.
+        # Without it, urllib looks for a proxy in the settings of macOS or Windows.
         environment["no_proxy"] = "*"
-        # Tests may change os.environ: it is put back after each.
+        # Tests may change os.environ, which is restored after each.
         self.enter(mock.patch.dict(os.environ, environment, clear=True))
-        # Whatever the module does, no name is looked up.
+        # Whatever the module does, no name is looked up in DNS.
         resolve, is_ip = socket.getaddrinfo, socket.AI_NUMERICHOST
         self.patch("socket.getaddrinfo", lambda *args: resolve(*args[:4], 0, is_ip))
 
@@ -512,19 +512,19 @@ class TestCase(unittest.TestCase):
         return self.patch("socket.getaddrinfo", return_value=infos)
 
     def refusing_address(self):
-        """Return an address at which nobody listens."""
+        """Return an address at which nothing is listening."""
         with socket.create_server(("127.0.0.1", 0)) as listener:
             return listener.getsockname()
 
     def stop_clock(self):
-        """Stop time, and make each random part of a wait the longest possible."""
+        """Stop time, and make the random part of each wait as long as possible."""
         self.patch("random.SystemRandom.uniform", lambda _, low, high: high)
         return self.patch("autumn_portal.time", Clock())
 
     def assert_raises_clean(self, error_type, call, *args, **kwargs):
         """Make a call that must fail, and return its error.
 
-        It must be of just that type, show no secret and survive pickle and copy.
+        It must have exactly that type, show no secret and survive pickle and copy.
         """
         try:
             result = call(*args, **kwargs)
@@ -567,7 +567,7 @@ class TestCase(unittest.TestCase):
         return self.assert_raises_clean(error_type, self.call, **options)
 
     def assert_attempts(self, number, error):
-        """Check how many attempts an AutumnConnectionError says it was."""
+        """Check the number of attempts in an AutumnConnectionError's message."""
         s = "" if number == 1 else "s"
         self.assertIn(f" after {number} attempt{s}: ", str(error))
 
@@ -615,7 +615,7 @@ class ErrorTests(TestCase):
 
 class ParamsTests(TestCase):
     def test_any_visible_ascii_id_passes(self):
-        """Autumn's rule for new IDs has changed twice: older customers must get in."""
+        """Autumn's rule for new IDs has changed twice: older IDs must still pass."""
         visible = "".join(map(chr, range(0x21, 0x7F)))
         for value in ("a", "jane.doe@example.com", visible, "x" * 1024):
             params = OpenCustomerPortalParams(value, configuration_id=value)
@@ -623,7 +623,7 @@ class ParamsTests(TestCase):
             self.assertEqual(params, OpenCustomerPortalParams(value, value, None))
 
     def test_other_ids_are_refused_and_not_shown(self):
-        """The message names the field, and says what came instead of the value."""
+        """The message names the field and describes the value, but quotes no text."""
         rows = [
             ("", "a str of length 0"),
             ("x" * 1025, "a str of length 1025"),
@@ -649,7 +649,7 @@ class ParamsTests(TestCase):
         self.assert_refused("customer_id", OpenCustomerPortalParams, None)
 
     def test_a_lazy_str_is_a_type_error(self):
-        """Such as the lazy proxies of Werkzeug, Django and wrapt."""
+        """Werkzeug, Django and wrapt have such lazy proxies."""
         lazy = type("Lazy", (), {"__class__": property(lambda self: str)})()
         for values in ((lazy,), ("a", lazy), ("a", None, lazy)):
             with self.assertRaises(TypeError):
@@ -713,7 +713,7 @@ class URLTests(TestCase):
                     self.assert_refused(field, call, url)
 
     def test_the_message_begins_with_what_to_write(self):
-        """Web frameworks have classes for URLs, whose str() would be a good one."""
+        """Web frameworks have URL classes, and str() of their objects would pass."""
         rule = (
             "a full http or https URL, such as https://app.example.com/account, of at"
             " most 8192 visible ASCII characters, without a user name, a port above"
@@ -733,7 +733,7 @@ class URLTests(TestCase):
 
 class ResponseTests(TestCase):
     def test_the_customer_id_is_any_str_or_none(self):
-        """The portal session exists by then, whatever ID the customer got years ago."""
+        """The portal session exists by then, so an old ID must not make the call fail."""
         for customer_id in (None, "", "Jos\u00e9 P.", "x" * 5000, "a\0b\ud800"):
             response = OpenCustomerPortalResponse(customer_id, PORTAL_URL)
 
@@ -797,7 +797,7 @@ class BuildRequestTests(TestCase):
         )
 
     def test_the_key_is_an_argument_or_a_variable(self):
-        """It is in a header that redirects drop."""
+        """The key is in a header that redirects drop."""
         for argument, key in (
             (None, KEY),
             ("am_sk_live_x", "am_sk_live_x"),
@@ -826,7 +826,7 @@ class BuildRequestTests(TestCase):
                 error = self.refuse("secret_key", secret_key=key)
                 self.assertEqual(str(error), f"{rule}it {problem}")
 
-                # Not os.environ, which has no room for some characters in some locales.
+                # Not os.environ, which cannot hold some characters in some locales.
                 with mock.patch("os.environ", {"AUTUMN_SECRET_KEY": key}):
                     error = self.refuse("secret_key")
                 self.assertEqual(str(error), f"{rule}AUTUMN_SECRET_KEY {problem}")
@@ -1009,7 +1009,7 @@ class ParseResponseTests(TestCase):
                 self.assertEqual(plain.message, masked)
 
     def test_of_other_2xx_and_3xx_nothing_is_quoted(self):
-        """It may be part of a portal session."""
+        """The body may be part of a portal session."""
         not_followed = "redirects are not followed"
         fields = b'{"message": "SENTINEL", "code": "SENTINEL"}'
         for status, message in (
@@ -1088,7 +1088,7 @@ class OpenTests(TestCase):
         self.assertEqual(peer.requests, [])
 
     def test_subclasses_of_numbers_are_limits(self):
-        """NumPy's float64 is a float, and a member of an IntEnum an int."""
+        """NumPy's float64 is a float, and a member of an IntEnum is an int."""
         url = self.start_stand_in().url
         number = enum.IntEnum("Number", {"NONE": 0})
 
@@ -1096,7 +1096,7 @@ class OpenTests(TestCase):
             self.call(server_url=url, timeout=timeout, max_retries=number.NONE)
 
     def test_redirects_are_not_followed(self):
-        """One request, and the second server receives none."""
+        """Each call sends one request, and none to the second server."""
         other = Peer(self, [http_response()])
         location = f"Location: {other.url}/v1/billing.open_customer_portal"
         scripts = [[http_response(status, BODY, location)] for status in (302, 307)]
@@ -1110,7 +1110,7 @@ class OpenTests(TestCase):
         self.assertEqual((len(peer.requests), other.requests), (2, []))
 
     def test_http_clients_debug_output_stays_off(self):
-        """It shows the key, and is a global that others may have turned on."""
+        """It shows the key, and other code may have turned it on globally."""
         self.patch("http.client.HTTPConnection.debuglevel", 1)
 
         with contextlib.redirect_stdout(io.StringIO()) as output:
@@ -1119,7 +1119,7 @@ class OpenTests(TestCase):
         self.assertEqual(output.getvalue(), "")
 
     def test_every_connection_is_closed(self):
-        """Even while the error of the call is kept."""
+        """Even while the call's error is kept."""
         connect, sockets, kept = socket.create_connection, [], []
 
         def record(*args):
@@ -1226,7 +1226,7 @@ class ProxySettingTests(TestCase):
             self.assertEqual(parsed, ("proxy.example:3128", userinfo))
 
     def test_other_settings_are_refused_without_the_password(self):
-        """urllib would ignore another scheme, and send the password in clear."""
+        """urllib would ignore any other scheme, and send the password in the clear."""
         invalid = "the proxy setting has no valid host and port"
         other = "cannot use the proxy {}: only http:// proxies are supported"
         for setting, message in (
@@ -1274,7 +1274,7 @@ class ProxyTests(TestCase):
         return base64.b64decode(header[1]) if header else None
 
     def test_each_attempt_asks_the_first_proxy_for_a_tunnel(self):
-        """It sees no key."""
+        """The proxy sees no key."""
         self.stop_clock().sleep = lambda _: self.use_proxy("http://127.0.0.1:1")
         proxy = Peer(self, [b"HTTP/1.1 502 Bad\r\n\r\n"], [])
         self.use_proxy(proxy.url)
@@ -1308,7 +1308,7 @@ class ProxyTests(TestCase):
         self.assertIn(f"\r\nAuthorization: Bearer {KEY}\r\n".encode(), request)
 
     def test_an_unreachable_proxy_is_named_without_its_password(self):
-        """HTTPS:// goes through a proxy too."""
+        """A URL that begins with HTTPS:// uses the proxy too."""
         self.use_proxy("http://SENTINEL:SENTINEL@proxy.example")
         resolve = self.patch("socket.getaddrinfo", side_effect=OSError("no"))
 
@@ -1319,7 +1319,7 @@ class ProxyTests(TestCase):
         self.assertIn(f"{route} after 3 attempts: no", str(error))
 
     def test_a_refused_password_is_offered_once(self):
-        """Three offers of it can lock an account. A proxy was seen that echoes it."""
+        """Three attempts can lock an account. One proxy was seen to echo the password."""
         self.stop_clock()
         for status, attempts in ((407, 1), (499, 1), (502, 3)):
             with self.subTest(status=status):
@@ -1348,7 +1348,7 @@ class ProxyTests(TestCase):
             ("", None),
         ):
             with self.subTest(userinfo=userinfo):
-                # Not os.environ, which has no room for some characters in some locales.
+                # Not os.environ, which cannot hold some characters in some locales.
                 setting = f" http://{userinfo}@127.0.0.1:{proxy.port}\t\n"
                 self.patch("urllib.request.getproxies", return_value={"https": setting})
 
@@ -1373,7 +1373,7 @@ class ProxyTests(TestCase):
                 self.assertNotIn("proxy", str(error))
 
     def test_http_and_loopback_never_use_a_proxy(self):
-        """Over http, a proxy would see the key. On macOS, looking one up can crash."""
+        """Over http, a proxy would see the key. On macOS, looking it up can crash."""
         look_up = self.patch("urllib.request.getproxies", side_effect=AssertionError)
         resolve = self.patch("socket.getaddrinfo", side_effect=OSError)
         for scheme, host in (
@@ -1404,7 +1404,7 @@ class TLSTests(TestCase):
         create.assert_not_called()
 
     def test_an_unverified_certificate_is_not_tried_again(self):
-        """Neither one of an unknown CA nor one for another name."""
+        """Neither one from an unknown CA nor one for another host name."""
         peer = Peer(self, [http_response()], context=server_context())
         self.patch_resolver(("127.0.0.1", peer.port))
         urls = (peer.url, "https://autumn.example")
@@ -1417,7 +1417,7 @@ class TLSTests(TestCase):
         self.assertEqual(peer.requests, [])
 
     def test_the_default_context_verifies_and_is_kept(self):
-        """Until a certificate does not verify: the CAs may have been renewed."""
+        """Until a certificate fails to verify: the CAs may have been renewed."""
         self.stop_clock()
         scripts = ([], [RESET], [http_response()])
         peer = Peer(self, *scripts, context=server_context())
@@ -1439,7 +1439,7 @@ class TLSTests(TestCase):
 
 class AddressTests(TestCase):
     def test_each_address_gets_an_equal_share(self):
-        """Also in a second attempt, which gets what the first one left."""
+        """Also in a second attempt, which shares out the time that is left."""
         clock, tried = self.stop_clock(), []
 
         def connect(address, timeout, source_address):
@@ -1458,7 +1458,7 @@ class AddressTests(TestCase):
         self.assertEqual(tried, shares)
 
     def test_a_connection_gets_the_time_left(self):
-        """Also one that is made too late: 0 would mean non-blocking. It is closed."""
+        """Even one opened too late gets 1 ms (0 is non-blocking). Both are closed."""
         for seconds, timeout in ((1, 11), (60, 0.001)):
             times = itertools.chain([0, 0], itertools.repeat(seconds))
             self.patch("autumn_portal.time").monotonic.side_effect = times
@@ -1489,7 +1489,7 @@ class AddressTests(TestCase):
 
 class DeadlineTests(TestCase):
     def test_whatever_is_slow_ends_in_time(self):
-        """Soon after the deadline, and never tried again."""
+        """It ends soon after the deadline, and is never tried again."""
         status = b"HTTP/1.1 200 OK\r\n"
         headers = status + b"Content-Length: 1000\r\n\r\n"
         dripping_header = [status, *drip(b"X: y\r\n" * 50, 0.1)]
@@ -1539,7 +1539,7 @@ class RetryTests(TestCase):
         return len(peer.requests), error
 
     def test_429_5xx_and_broken_connections_are_tried_again(self):
-        """Cloudflare adds 520 to 524."""
+        """Cloudflare adds the statuses 520 to 524."""
         self.stop_clock()
         statuses = (429, 500, 502, 520, 599)
         scripts = [[http_response(status, b"x")] for status in statuses]
@@ -1579,7 +1579,7 @@ class RetryTests(TestCase):
             self.assert_attempts(number + 1, error)
 
     def test_the_wait_is_retry_after_and_a_backoff(self):
-        """Drawn from the system's randomness: SnapStart restores random's state."""
+        """The jitter comes from the system, because SnapStart restores random's state."""
         for draw, waits in ((min, [0.125, 0.25, 0.5]), (max, [0.25, 0.5, 1])):
             for value, seconds in (("2", 2), ("0", 0), ("-7", 0)):
                 clock = self.stop_clock()
@@ -1683,7 +1683,7 @@ class ExceptionTests(TestCase):
             ),
             (socket.timeout("timed out"), 1, "timed out"),  # the deadline is 10 s away
         ):
-            # What led to a failure may show a secret too.
+            # The cause and context of a failure may show a secret too.
             exception.__cause__ = exception.__context__ = KeyError(KEY)
             with self.subTest(exception=repr(exception)):
                 it = self.patch("socket.create_connection", side_effect=exception)
@@ -1718,7 +1718,7 @@ class ExceptionTests(TestCase):
                 self.assertIs(caught.exception, exception)
 
     def test_a_bug_in_a_tracing_hook_passes(self):
-        """With its traceback, down to the line of the bug."""
+        """Its traceback still leads to the line of the bug."""
 
         def open_with_bug(*_):
             return {}["no such key"]
@@ -1751,10 +1751,10 @@ class ExceptionTests(TestCase):
 
 
 class ToolTests(TestCase):
-    """Mock libraries, SOCKS wrappers and tracing agents replace the library's parts."""
+    """Mock libraries, SOCKS wrappers and tracing agents patch the standard library."""
 
     def test_replaced_functions_get_the_librarys_arguments(self):
-        """As many, by position: others than these raise a TypeError."""
+        """The same number, by position. Any others would raise a TypeError."""
         autumn, calls = self.start_stand_in(), []
 
         def getaddrinfo(host, port, family, type):
@@ -1778,7 +1778,7 @@ class ToolTests(TestCase):
         self.assertEqual(calls, [resolved, (("fd00::1", 80), None)])
 
     def test_a_replaced_response_may_swallow_errors(self):
-        """As VCR.py's does in a with block, because its close() returns True."""
+        """VCR.py's does so in a with block, because its close() returns True."""
         response = mock.MagicMock(status=404, headers={}, read=lambda: b"x")
         response.__enter__.return_value = response
         response.__exit__.return_value = True
@@ -1787,7 +1787,7 @@ class ToolTests(TestCase):
         self.assert_call_raises(AutumnAPIError, "http://127.0.0.1:1")
 
     def test_a_tracing_agent_sees_no_key(self):
-        """But it sees the request, and the header that it adds reaches the server."""
+        """It does see the request, and the header that it adds reaches the server."""
         for owner, name in (
             (urllib.request.OpenerDirector, "open"),
             (urllib.request.AbstractHTTPHandler, "do_open"),

@@ -25,7 +25,7 @@ from werkzeug.serving import make_server
 
 
 def serve(app):
-    """Serve an application; return its origin."""
+    """Serve an application, and return its origin."""
     server = make_server("127.0.0.1", 0, app, threaded=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return f"http://127.0.0.1:{server.server_port}"
@@ -61,7 +61,7 @@ def add_pages(app, lambda_handler, origin, api_origin):
 
 
 def check(page, start, expected):
-    """Click the button of a page and check what is shown. From a portal page, return."""
+    """Click a page's button, and check what is shown. On a portal page, click back."""
     page.goto(start)
     page.click("button")
     shown = page.wait_for_selector("h1, #billing-error:not(:empty)").text_content()
@@ -81,7 +81,7 @@ def main(chromium):
     os.environ["FLASK_SECRET_KEY"] = "for tests"
     origin = serve(lambda *args: app(*args))
     with tempfile.TemporaryDirectory() as folder:
-        # Slow customers fail soon.
+        # Shorter timeouts, so that slow customers fail soon.
         changes = [("portal(params)", "portal(params, timeout=1.0)"), ("=2.5", "=1.0")]
         changes.append(("https://app.example.com", origin))
         copy_examples(pathlib.Path(folder), changes)
@@ -90,7 +90,7 @@ def main(chromium):
         lambda_handler = importlib.import_module("lambda_function").lambda_handler
     add_pages(app, lambda_handler, origin, serve(app))
     with sync_playwright() as playwright:
-        # Chromium looks up Google's hosts at its start, whatever its other options say.
+        # When it starts, Chromium looks up Google's hosts, whatever its other options.
         no_lookups = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
         options = ["--no-proxy-server", no_lookups]
         browser = playwright.chromium.launch(executable_path=chromium, args=options)

@@ -75,7 +75,7 @@ def copy_examples(folder, replacements=()):
 
 
 def lambda_event(customer_id, query):
-    """Return what an HTTP API passes to a function. JWT claims name the customer."""
+    """Return the event that an HTTP API passes to a function for a customer."""
     context = {"authorizer": {"jwt": {"claims": {"sub": customer_id}}}}
     return {"requestContext": context, "queryStringParameters": query}
 
@@ -120,7 +120,7 @@ class ExampleTests(TestCase):
         self.addCleanup(self.take_log)
 
     def load(self, name):
-        """Import an example, as new."""
+        """Import an example afresh."""
         sys.modules.pop(name, None)
         return importlib.import_module(name)
 
@@ -129,7 +129,7 @@ class ExampleTests(TestCase):
         return [json.loads(exchange[2]) for exchange in self.autumn.exchanges]
 
     def take_log(self):
-        """Return which customers new lines of the log are about."""
+        """Return the customers that are named in new lines of the log."""
         log = self.log.getvalue()
         self.log.seek(0)
         self.log.truncate()
@@ -179,7 +179,7 @@ class ExampleTests(TestCase):
         """Check a framework's application.
 
         request() sends a method and a path, signed in as customer "1" or signed out, and
-        returns the status, the headers and the body. error_status is that for a bad key.
+        returns the status, the headers and the body. error_status is for a bad key.
         """
         for status, behavior, key in (
             (303, None, KEY),
@@ -202,7 +202,7 @@ class ExampleTests(TestCase):
 
         status, headers, _ = request("POST", "/billing", False)
 
-        self.assertIn(status, (302, 303))  # after both, a browser sends a GET
+        self.assertIn(status, (302, 303))  # a browser follows both with a GET
         self.assertEqual(request("GET", headers["Location"], False)[2], "log in")
         self.assertEqual(request("GET", "/billing", True)[0], 405)
 
@@ -266,7 +266,7 @@ class ExampleTests(TestCase):
         self.assertFalse(inspect.iscoroutinefunction(module.billing))
 
     def test_django(self):
-        """And run the recipe's test of the view."""
+        """Also run the recipe's test of the view."""
         billing = django.urls.path("billing", self.load("django_views").billing)
         login = django.urls.path("login", lambda request: HttpResponse("log in"))
         urls = django.test.override_settings(ROOT_URLCONF=(billing, login))
@@ -333,7 +333,7 @@ class ExampleTests(TestCase):
                 else:
                     self.assertEqual(reply, {})
         self.assertIs(call.call_args[1]["context"], module.CONTEXT)
-        self.assertLess(call.call_args[1]["timeout"], 3)  # Lambda's by default
+        self.assertLess(call.call_args[1]["timeout"], 3)  # Lambda's default timeout
 
     def test_httpx_client(self):
         module = self.load("httpx_client")

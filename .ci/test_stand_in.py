@@ -46,7 +46,7 @@ class StandInTests(tests.TestCase):
                 self.assertIn("<b>&lt;script&gt;&amp;</b>", page)
 
     def test_only_its_own_key_is_accepted(self):
-        """Autumn quotes the first 15 characters of another."""
+        """Like Autumn, it quotes the first 15 characters of any other key."""
         autumn = self.start_stand_in()
 
         for key, code in (
@@ -76,7 +76,7 @@ class StandInTests(tests.TestCase):
 
 class ServeTests(tests.TestCase):
     def start(self, *arguments):
-        """Start serve, and set the variables that it prints; return the process."""
+        """Start serve, set the variables that it prints, and return the process."""
         command = [sys.executable, tests.__file__, "serve", "0", *arguments]
         server = subprocess.Popen(command, stdout=subprocess.PIPE, encoding="ascii")
         self.addCleanup(server.stdout.close)
@@ -122,7 +122,7 @@ class ServeTests(tests.TestCase):
                 self.call(max_retries=0, timeout=0.5)
 
     def test_containers_can_connect(self):
-        """Linux has all of 127.0.0.0/8. What it prints is for this machine."""
+        """On Linux, 127.0.0.2 is local too. The printed URL is for this machine."""
         self.start("--host", "0.0.0.0")
         server_url = os.environ["AUTUMN_SERVER_URL"]
 
