@@ -87,6 +87,9 @@ class PageTests(TestCase):
 
                 self.assertRegex(output.splitlines()[-1], f"^{last_line}$")
                 self.assertNotIn("Ran 0 tests", output)
+        for pattern in re.findall(r"-k (\w+)", review):
+            names = read(TOP / "test_autumn_portal.py")
+            self.assertRegex(names, rf"def test_\w*{pattern}")
         self.assertEqual(tests, "python3 -m unittest")  # .ci/run begins with it
         # Nothing between the quotes has a meaning in cmd or PowerShell either.
         for command in (checksum, key):

@@ -107,8 +107,14 @@ class ServeTests(tests.TestCase):
         log = server.stdout.read().split("\n")
 
         self.assertEqual(server.wait(), 0)
-        lines = ["200 'user_1'", "404 'unknown_1'", "429 'busy_1'"]
-        self.assertEqual(log, ["", *lines, "no response 'slow_1'", ""])
+        lines = [
+            "200 'user_1'",
+            "404 'unknown_1'",
+            "429 'busy_1'",
+            "no response 'slow_1'",
+        ]
+        lines = [f"{line} billing.open_customer_portal" for line in lines]
+        self.assertEqual(log, ["", *lines, ""])
 
     def test_all_customers_can_fail(self):
         for behavior, error_type in (
