@@ -130,11 +130,11 @@ class AutumnAPIError(AutumnError):
 
 
 class AutumnConnectionError(AutumnError):
-    """No complete response arrived, for example because a connection was refused."""
+    """The request could not be sent, or no complete response arrived."""
 
 
 class AutumnTimeoutError(AutumnConnectionError, TimeoutError):
-    """No complete response arrived within the timeout."""
+    """No complete response arrived in time."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -315,8 +315,8 @@ def open_customer_portal(
     """Open a portal session for a customer. Thread-safe.
 
     Each call creates a new portal session, so a retry is safe. Redirects are not
-    followed. Calls over https use the proxy that urllib finds, whose URL must begin with
-    http://. Calls over http, or to this machine, use no proxy.
+    followed. Calls over https use the proxy that urllib finds, which must be an HTTP proxy.
+    Calls over http, or to this machine, use none.
 
     Args:
         params: The customer, and optionally a return URL and a configuration.
@@ -339,8 +339,8 @@ def open_customer_portal(
     Raises:
         AutumnValidationError: An argument is invalid, or there is no key.
         AutumnAPIError: The server responded, but not with a portal session.
-        AutumnConnectionError: No complete response arrived.
-        AutumnTimeoutError: No complete response arrived within the timeout.
+        AutumnConnectionError: The request could not be sent, or no complete response
+            arrived. Its subclass AutumnTimeoutError means that none arrived in time.
     """
     try:
         request: Any = build_request(
@@ -501,8 +501,8 @@ def _check_limits(timeout: Any, max_retries: Any) -> None:
 _FIRST_BACKOFF = 0.25  # seconds; doubles with each retry
 _MAX_RESPONSE_BYTES = 1_048_576  # 1 MiB, headers included; a normal one is under 1 KiB
 
-# Reported as an AutumnConnectionError. OverflowError and MemoryError may come from an
-# impossible Content-Length or chunk size. Other exceptions pass through.
+# Reported as an AutumnConnectionError. ValueError may come from an impossible host name,
+# OverflowError and MemoryError from an impossible length. Other exceptions pass through.
 _FAILURES = (OSError, http.client.HTTPException, ValueError, OverflowError, MemoryError)
 
 
@@ -513,7 +513,7 @@ def _send_with_retries(
     proxy = _find_proxy(request)
     through = f" through the proxy {proxy[0]}" if proxy else ""
     route = f"{request.type}://{request.host}{through}"
-    opener = urllib.request.OpenerDirector()  # without a handler that follows redirects
+    opener = urllib.request.OpenerDirector()  # has no handlers for redirects or proxies
     opener.add_handler(_Handler(proxy, deadline, context))
     attempts = 0
     while True:
@@ -530,7 +530,7 @@ def _send_with_retries(
             retry_after = exc.retry_after or 0
         except _FAILURES as exc:
             error, may_retry = _explain(exc, route, attempts)
-        # SnapStart restores random's state, so all copies would wait equally long:
+        # AWS SnapStart restores random's state, so all copies would wait equally long:
         # https://docs.aws.amazon.com/lambda/latest/dg/snapstart-uniqueness.html
         jitter = random.SystemRandom().uniform(0.5, 1)
         delay = retry_after + jitter * _FIRST_BACKOFF * 2 ** (attempts - 1)
@@ -556,7 +556,7 @@ def _find_proxy(request: urllib.request.Request) -> Optional[tuple[str, str]]:
 def _parse_proxy(setting: str) -> tuple[str, str]:
     """Return the address and user info in a proxy setting.
 
-    For "http://user:p@ss/word@proxy.example:3128/", they are "proxy.example:3128" and
+    In "http://user:p@ss/word@proxy.example:3128/", these are "proxy.example:3128" and
     "user:p@ss/word": a password may contain any character.
     """
     if setting.startswith("//"):
@@ -569,7 +569,7 @@ def _parse_proxy(setting: str) -> tuple[str, str]:
         match = _parse_url("proxy", "http://" + rest)
     except AutumnValidationError:
         match = None
-    if not match:
+    if not match:  # raised outside `except`, so that the error has no `__context__`
         raise AutumnConnectionError("the proxy setting has no valid host and port")
     address = urllib.parse.urlsplit(match[0]).netloc
     if scheme.lower() != "http":
@@ -601,7 +601,7 @@ class _Handler(urllib.request.AbstractHTTPHandler):
         client: Any = http.client  # Any, because of the attributes that are set below
         address, userinfo = self._proxy or (host, "")
         if scheme == "http":
-            connection = client.HTTPConnection(host)
+            connection = client.HTTPConnection(address)
         else:
             context = _default_context() if self._context is None else self._context
             connection = client.HTTPSConnection(address, context=context)
@@ -614,7 +614,7 @@ class _Handler(urllib.request.AbstractHTTPHandler):
     def _connect(self, address: tuple[str, int], *_: object) -> Any:
         """Try a host's addresses in turn, each for an equal share of the time left."""
         # Mock libraries replace these two socket functions, and expect the arguments
-        # that the standard library passes. create_connection() gets an IP address.
+        # that the standard library passes. The second gets an IP address to connect to.
         infos: list[Any] = socket.getaddrinfo(*address, 0, socket.SOCK_STREAM)
         error = OSError("the host name has no address")
         for index, info in enumerate(infos):
@@ -622,7 +622,7 @@ class _Handler(urllib.request.AbstractHTTPHandler):
                 share = _time_left(self._deadline) / (len(infos) - index)
                 sock = socket.create_connection(info[4][:2], share, None)
             except OSError as exc:
-                error = exc
+                error = exc.with_traceback(None)  # it keeps this frame alive
             else:
                 # 0 would mean non-blocking. Raising here would leave the socket open.
                 sock.settimeout(max(self._deadline - time.monotonic(), 0.001))
