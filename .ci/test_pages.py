@@ -4,7 +4,7 @@
 
     python3 -m unittest discover .ci -p test_pages.py
 
-Needs ruff and coverage, and sends nothing beyond 127.0.0.1.
+Needs the packages of requirements.txt, and sends nothing beyond 127.0.0.1.
 """
 
 import inspect
