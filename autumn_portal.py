@@ -499,7 +499,7 @@ def _check_limits(timeout: Any, max_retries: Any) -> None:
 # the connection classes, and mock libraries replace functions of socket.
 
 _FIRST_BACKOFF = 0.25  # seconds; doubles with each retry
-_MAX_RESPONSE_BYTES = 1_048_576  # 1 MiB, headers included; a normal one is under 1 KiB
+_MAX_RESPONSE_BYTES = 1_048_576  # 1 MiB, headers included
 
 # Reported as an AutumnConnectionError. ValueError may come from an impossible host name,
 # OverflowError and MemoryError from an impossible length. Other exceptions pass through.
@@ -680,7 +680,7 @@ class _BoundedFile(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         self._sock.settimeout(_time_left(self._deadline))
         count: int = self._file.readinto(buffer)  # never None: the timeout is above 0
-        self._sock.settimeout(_time_left(self._deadline))
+        self._sock.settimeout(_time_left(self._deadline))  # for TLS after CONNECT
         self._bytes_left -= count
         if self._bytes_left < 0:
             raise OSError("the response is over 1 MiB")
